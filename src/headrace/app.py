@@ -33,6 +33,7 @@ from headrace.http.application import build_application
 from headrace.http.contacts.erasures import erasure_response
 from headrace.http.events.responses import event_response
 from headrace.http.openapi import ApiDocument
+from headrace.http.push.clients import AnyOrigin
 from headrace.http.routing.asgi import AsgiRunner
 from headrace.http.routing.context import Services
 from headrace.http.routing.cursor import Cursors
@@ -66,6 +67,8 @@ from headrace.pipeline.messages.mail_services import (
     mailbox_of,
     relay_of,
 )
+from headrace.pipeline.push.clients import PushClients, client_limits
+from headrace.pipeline.push.push_apps import PushAppSetup
 from headrace.pipeline.streams.follower import LiveFollower
 from headrace.pipeline.streams.live import LiveFeed
 from headrace.pipeline.streams.streams import Streams
@@ -174,6 +177,8 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
     listener = listener_of(settings)
     # Only the worker reads it, but a wrong setting has to stop the start.
     mailbox_of(settings)
+    push = PushClients(store, acceptor, access, rejections, client_limits(settings))
+    push_apps = PushAppSetup(store)
     passwords = Passwords()
     stopping = asyncio.Event()
     proxies = proxy_networks(settings.trusted_proxies)
@@ -185,6 +190,8 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
         cursors=Cursors(await store.secret("cursors")),
         webhooks=webhooks,
         mail=mail,
+        push=push,
+        push_apps=push_apps,
         document=_document(settings),
         clock_us=clock_us,
         client_address=lambda request: client_address(request, proxies),
@@ -197,6 +204,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
         webhooks=webhooks,
         passwords=passwords,
         mail=mail,
+        push_apps=push_apps,
         relay=relay_of(settings),
         clock_us=clock_us,
         public_origin=public_origin(settings.public_url),
@@ -209,6 +217,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
             operators=operators,
             services=IngestServices(acceptor, recorder, clock_us),
             runner=AsgiRunner(build_application(recorder), {"services": services}),
+            origins=AnyOrigin(),
             mounts=_mounts(settings, backoffice),
         )
     )
@@ -224,7 +233,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
     loops: list[BackgroundLoop] = [
         watch,
         *(guard, CommitTrials(store, queue), rejections, rollups),
-        *(access, operators, key_uses, streams, mail.links),
+        *(access, operators, key_uses, streams, mail.links, push.events),
     ]
     if store.arrivals is not None:
         loops.append(LiveFollower(store.arrivals, live, clock_us))

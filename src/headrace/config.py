@@ -165,6 +165,20 @@ SETTINGS = (
         "https.",
     ),
     Setting(
+        "push_registrations_max",
+        int,
+        10_000,
+        "New devices that one address may register in an hour.",
+        1,
+    ),
+    Setting(
+        "push_devices_max",
+        int,
+        1_000_000,
+        "Devices that one push app may have.",
+        1,
+    ),
+    Setting(
         "trusted_proxies",
         str,
         "",
@@ -208,6 +222,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alert_mail_from: str
     push_hosts: str
     push_subject: str
+    push_registrations_max: int
+    push_devices_max: int
     trusted_proxies: str
     url: str
     key: str

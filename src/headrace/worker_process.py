@@ -46,6 +46,7 @@ from headrace.pipeline.messages.mail_services import (
 from headrace.pipeline.messages.sender import Sender, SenderStores
 from headrace.pipeline.processing.processor import Processor
 from headrace.pipeline.processing.rules_cache import RulesCache
+from headrace.pipeline.push.openings import Openings
 from headrace.pipeline.upkeep.alert_watch import WorkerPresence
 from headrace.pipeline.upkeep.deleted_lists import DeletedListCleaner
 from headrace.pipeline.upkeep.history_pruner import HistoryPruner
@@ -137,6 +138,8 @@ class WorkerProcess:
                     mailbox, intake, store.processing, owner=own_name(), clock_us=store.clock_us
                 )
             )
+        openings = Openings(store.push.reports, store.clock_us)
+        self._begin(openings)
         self._begin(rules, self.processor, self.deliverer, replayer, removals, eraser)
         self._begin(Loop(self._listen, LISTENING))
         options = RetentionOptions(
@@ -156,6 +159,7 @@ class WorkerProcess:
             store.automations.removal.prune,
             store.alerts.prune,
             store.messages.engagements.prune,
+            store.push.removal.prune,
         )
         self._begin(WorkerPresence(store, owner=own_name()))
         self._begin(HistoryPruner(prunes, store.clock_us))

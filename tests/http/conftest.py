@@ -26,6 +26,8 @@ _ON_BOTH_STORES = frozenset(
         "test_rejections",
         "test_stream",
         "test_stream_ends",
+        "test_push_clients",
+        "test_push_apps",
     }
 )
 

@@ -17,6 +17,7 @@ from tests.support.audiences import choose, new_audience, new_contact, new_topic
 from tests.support.dead_letters import DeadLetterRows, sql_on
 from tests.support.described_routes import Operation, operations
 from tests.support.http_server import ACTOR, HttpServer, wait_until
+from tests.support.push import Phone, new_app
 from tests.support.raw_http import Client, Connection, Response, head_of
 
 OPERATIONS = list(operations(ROUTES))
@@ -25,7 +26,7 @@ WITH_IDS = [each for each in KEYED if each.parameters]
 #: The id of nothing: a hidden resource must look like an absent one.
 ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 LISTS = ("/contacts", "/topics", "/audiences", "/webhooks", "/dead-letters", "/replays", "/merges")
-MAIL_LISTS = ("/domains", "/templates", "/suppressions", "/automations")
+MAIL_LISTS = ("/domains", "/templates", "/suppressions", "/automations", "/push/apps")
 
 Place = tuple[str, str]
 
@@ -82,6 +83,10 @@ class Inhabitant:
         many = {**email, "audiences": [audience_id], "topic_id": topic_id, "kind": "marketing"}
         del many["to"]
         sent = send(client, "POST", "/emails", **email).data
+        app_id = new_app(client)["id"]
+        phone = Phone(Client(self.project.port, None), app_id)
+        self.project.clients.append(phone.client)
+        assert phone.send("init").status == 200
         webhook_id = self._rows.subscriber(self.project.id, target="http://a/", events=["z.z"])
         return {
             ("events", "id"): event_id,
@@ -98,6 +103,8 @@ class Inhabitant:
             ("dead-letters", "id"): dead_letter_id,
             ("replays", "id"): replay["id"],
             ("webhooks", "id"): webhook_id,
+            ("push", "app_id"): app_id,
+            ("push", "device_id"): phone.device_id,
             ("domains", "id"): send(client, "POST", "/domains", name="example.org").data["id"],
             ("emails", "id"): sent["id"],
             ("messages", "id"): sent["messages"][0]["id"],
@@ -121,6 +128,7 @@ class Inhabitant:
             *LISTS,
             *MAIL_LISTS,
             f"/contacts/{contact_id}/topics",
+            f"/push/devices?app_id={self.ids['push', 'app_id']}",
             f"/audiences/{audience_id}/contacts",
         )
         return {path: self.client.get(path).json() for path in paths}
@@ -245,7 +253,9 @@ def test_no_api_key_grants_operator_access(
 def test_public_routes_ask_for_no_key(server: HttpServer, operation: Operation) -> None:
     # A token that was never issued is not found, for any caller.
     target = operation.target(dict.fromkeys(operation.parameters, "x"))
-    opened = (200, 404) if operation.parameters else (200, 307)
+    # The app of an example does not exist, either.
+    is_client = operation.path.startswith("/v1/")
+    opened = (200, 404) if operation.parameters or is_client else (200, 307)
     if operation.path.startswith("/mail/webhooks/"):
         # Verified by themselves, and not there for a provider that is not set up.
         opened = (403, 404)

@@ -26,7 +26,12 @@ OPERATIONS = {
 }
 ID = "0197a3f0-6b2e-7c41-9f0a-1d2c3b4a5f60"
 #: Names chosen by callers, and numbers of rows.
-NO_UUID = {"external_id", "request_id", "provider_id", "Rejection.id", "AuditEntry.id"}
+NO_UUID = {
+    *("external_id", "request_id", "provider_id", "Rejection.id", "AuditEntry.id"),
+    # Push apps have short ids; clients choose those of devices, and services those of tokens.
+    *("app_id", "device_id", "PushAppResponse.id", "PushApp.id", "public_id", "registration_id"),
+    *("user_external_id", "external_user_id"),
+}
 
 
 def schema_of(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:

@@ -98,6 +98,11 @@ def test_nothing_is_left_in_any_table_or_file(people: People) -> None:
         "automation_entries": 1,
         "automation_inbox": 1,
         "rejected_starts": 1,
+        "push_devices": 1,
+        "push_device_events": 1,
+        "push_notifications": 2,
+        "push_attempts": 2,
+        "push_engagement": 2,
     }
     assert expected.items() <= receipt.counts.items()
 

@@ -156,6 +156,12 @@ def test_export_has_what_an_erasure_removes(people: People) -> None:
     assert runs[0]["trigger_event"]["payload"] == {"secret": CANARY}
     for name in ("rejected_starts", "automation_entries"):
         assert len(found[name]) == removed[name] == 1, name
+    (device,) = found["devices"]
+    assert removed["push_devices"] == 1
+    assert len(device["kept_events"]) == removed["push_device_events"] == 1
+    assert len(device["notifications"]) == removed["push_notifications"] == 2
+    for name, place_of in (("push_attempts", "attempts"), ("push_engagement", "reports")):
+        assert sum(len(one[place_of]) for one in device["notifications"]) == removed[name] == 2
     # The other one also belongs to another person.
     assert removed["emails"] == 1
     # The one event of another person, without a request to mask it.

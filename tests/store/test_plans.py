@@ -39,6 +39,7 @@ from headrace.store.contacts.groups import (
 from headrace.store.contacts.merging import merges
 from headrace.store.contacts.merging import steps as merge_steps
 from headrace.store.contract.merges import PairStatus
+from headrace.store.contract.push import DeviceFilter
 from headrace.store.deliveries import (
     claim_ends,
     closings,
@@ -78,6 +79,8 @@ from headrace.store.privacy import (
     person_events,
     person_export,
 )
+from headrace.store.push import device_rows, devices, person_devices, reports
+from headrace.store.push import removal as push_removal
 from headrace.store.upkeep import alert_readings, alerts, retention, rollups
 from tests.support.places import PLACES, Place, PostgresPlace
 from tests.support.plans import SORT, indexes_in_order, tables_walked
@@ -247,13 +250,29 @@ SELECT lane, id, n, 0, 'x', '' FROM automation_runs, generate_series(0, 2) AS n;
 INSERT INTO rejected_starts (lane, sequence, automation_id, project_id, version, contact_id,
     event_id, reason, sentence, at_us)
 SELECT lane, sequence, 'au' || sequence % 300, project_id, 1, 'c' || sequence % 2000, 'e', 'x', '',
-    sequence FROM events
+    sequence FROM events;
+INSERT INTO push_devices (lane, app_id, id, project_id, contact_id, platform, environment, state,
+    state_us, subscribed, address, address_hash, facts, kept_events, created_us, seen_us,
+    updated_us)
+SELECT number % 256, 'app' || number % 20, 'd' || number, project_id,
+    CASE WHEN number % 3 > 0 THEN 'c' || number % 2000 END, 'web', 'production', 'subscribed', 0,
+    true, 'x', decode(md5(id), 'hex'), '{{}}', CASE WHEN number % 100 = 0 THEN 1 ELSE 0 END,
+    number, number, 0 FROM contacts;
+INSERT INTO push_device_events SELECT lane, app_id, id, 'k', project_id, 'a.b', '{{}}', created_us
+FROM push_devices;
+INSERT INTO push_notifications (lane, id, project_id, app_id, platform, device_id, contact_id,
+    state, finished_us, open_due_us, created_us)
+SELECT number % 256, 'n' || number, project_id, 'app' || number % 20, 'web', 'd' || number,
+    'c' || number % 2000, 'sent', number, CASE WHEN number % 100 = 0 THEN number END, number
+FROM contacts;
+INSERT INTO push_attempts SELECT lane, id, 1, 1, 'x', 0 FROM push_notifications;
+INSERT INTO push_engagement SELECT lane, id, 'open', '', 1, 0, 0 FROM push_notifications
 """
 #: Small tables that may be scanned.
 _SMALL = {
     *("audiences", "topics", "operators", "o", "workers", "catalog_totals"),
     *("domains", "templates", "projects", "p", "send_counts", "captured_mails"),
-    *("automations", "automation_versions", "a", "v"),
+    *("automations", "automation_versions", "a", "v", "push_apps"),
     # Two hours by minute.
     "automation_starts",
 }
@@ -270,6 +289,9 @@ _SORTED = {
     *("version_changes.by_step", "pausing.overdue"),
     "facts.handed",
     "facts.handed_of_topic",
+    "devices.kept",
+    *(f"person_devices.count {name}" for name in ("push_notifications", "push_attempts")),
+    "person_devices.count push_engagement",
 }
 #: Statements that SQLite scans in the order of row numbers, up to their limit.
 _LIMITED = {"rejections.old": "rejections", "replays.old": "replays"}
@@ -364,6 +386,38 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "closings.deliver_again": (closings.DELIVER_AGAIN, f"{_ROWS}, 9"),
     "replays.list": (replays.LIST, "1, 20000, 50"),
     "replays.running": (replays.RUNNING, "50"),
+    "device_rows.get": (device_rows.GET, "1, 'app1', 'd1'"),
+    "device_rows.many": (device_rows.MANY, "'{1,2}', '{d1,d2}', 'app1'"),
+    "device_rows.of_contact": (device_rows.OF_CONTACT, "'{c1,c2}'"),
+    "device_rows.unsubscribe": (device_rows.UNSUBSCRIBE, "1, 'app1', 'd1', 'gone', 1"),
+    "devices.replace": (devices.REPLACE, "'app1', '\\x00', 'd1', 1"),
+    "devices.kept": (devices.KEPT, "1, 'app1', 'd1', 50"),
+    "devices.drop_kept": (devices.DROP_KEPT, "1, 'app1', 'd1', '{k}'"),
+    "devices.waiting": (devices.WAITING, "50"),
+    "devices.list": (devices.list_of(DeviceFilter()), "'app1', 20000, 'd1', 50"),
+    "devices.notifications": (devices.NOTIFICATIONS, "'app1', 'd1', 20"),
+    "reports.near": (reports.NEAR, "1, 'n1', 1"),
+    "reports.due": (reports.DUE, "1000, 50"),
+    "push_removal.unseen": (push_removal.UNSEEN, "1, 1000, 50"),
+    "push_removal.old_events": (push_removal.OLD_EVENTS, "1, 1000, 50"),
+    "push_removal.next_app": (push_removal.NEXT_APP, "'app1'"),
+    "push_removal.of_app": (push_removal.OF_APP, "'app1', 50"),
+    "push_removal.finished": (push_removal.FINISHED, "1, 1000, 50"),
+    "push_removal.devices": (push_removal.REMOVE_DEVICES, "'{1}', '{app1}', '{d1}'"),
+    "push_removal.events": (push_removal.REMOVE_EVENTS_OF, "'{1}', '{app1}', '{d1}'"),
+    **{
+        f"push_removal.{table}": (statement, "'{1}', '{n1}'")
+        for table, statement in push_removal.REMOVE_NOTIFICATIONS
+    },
+    "person_devices.devices": (person_devices.DEVICES, "'{c1,c2}', 50"),
+    "person_devices.to_contact": (person_devices.TO_CONTACT, "'{c1,c2}', 50"),
+    "person_devices.to_device": (person_devices.TO_DEVICE, "'app1', 'd1', 50"),
+    **{
+        f"person_devices.count {table}": (statement, "'{c1,c2}'")
+        for table, statement in person_devices.COUNTS.items()
+    },
+    "person_devices.attempts": (person_devices.ATTEMPTS, "1, 'n1'"),
+    "person_devices.engagement": (person_devices.ENGAGEMENT, "1, 'n1'"),
     "replays.count_running": (replays.COUNT_RUNNING, "1"),
     "replays.forget": (replays.FORGET, "1, 1000"),
     "replays.outcomes_of_deliveries": (replays.OUTCOMES_OF_DELIVERIES, "1, 'replay x'"),

@@ -19,6 +19,7 @@ from headrace.domain.ids import uuid_text
 from headrace.domain.messages.kinds import SuppressionScope
 from headrace.domain.messages.places import lane_of_uuid
 from headrace.domain.messages.requests import SuppressionFields
+from headrace.domain.push.devices import device_lane
 from headrace.pipeline.processing.cataloguer import Cataloguer
 from headrace.pipeline.processing.plan import BatchPlanner, Rules
 from headrace.store.automations.run_rows import key_of, state_text
@@ -187,6 +188,7 @@ def fill_every_table(people: People, contact: Contact, event: NewEvent) -> None:
     fill_catalog(people, event)
     fill_messages(people)
     fill_runs(people, contact, event)
+    fill_devices(people, contact)
 
 
 def fill_messages(people: People) -> None:
@@ -263,6 +265,45 @@ def fill_runs(people: People, contact: Contact, event: NewEvent) -> None:
     insert(place, "automation_entries", **about, **entry, lane=1)
     failed = {"sequence": event.sequence, "error": CANARY}
     insert(place, "automation_inbox", **about, **failed, lane=event.lane)
+
+
+def fill_devices(people: People, contact: Contact) -> None:
+    """A device of the person with a kept event, and what it was sent."""
+    place = people.session.place
+    app_id, device_id = "app", "device"
+    about = {"lane": device_lane(app_id, device_id), "app_id": app_id, "project_id": 1}
+    device = {"platform": "web", "environment": "production", "state": "subscribed"}
+    insert(
+        place,
+        "push_devices",
+        **about,
+        **device,
+        id=device_id,
+        contact_id=contact.id,
+        subscribed=True,
+        address=f"https://push.example.org/{CANARY}",
+        address_hash=b"x",
+        facts=f'{{"model":"{CANARY}"}}',
+        tags=f'{{"name":"{CANARY}"}}',
+        kept_events=1,
+        state_us=0,
+        created_us=0,
+        seen_us=0,
+        updated_us=0,
+        failure=CANARY,
+    )
+    kept = {"id": CANARY, "event": "a.b", "payload": f'{{"a":"{CANARY}"}}', "received_us": 0}
+    insert(place, "push_device_events", **about, **kept, device_id=device_id)
+    # One to the contact, and one to the device of nobody known then.
+    for number, contact_id in enumerate((contact.id, None)):
+        sent = {"app_id": app_id, "platform": "web", "device_id": device_id, "project_id": 1}
+        own = {"id": f"n{number}", "contact_id": contact_id, "target": CANARY, "created_us": 0}
+        insert(place, "push_notifications", **sent, **own, lane=number, state="failed")
+        key = {"lane": number, "notification_id": f"n{number}"}
+        attempt = {"number": 1, "claim": 1, "service": "x", "started_us": 0, "detail": CANARY}
+        insert(place, "push_attempts", **key, **attempt)
+        seen = {"kind": "click", "action_id": CANARY, "count": 1, "first_us": 0, "last_us": 0}
+        insert(place, "push_engagement", **key, **seen)
 
 
 def fill_catalog(people: People, event: NewEvent) -> None:

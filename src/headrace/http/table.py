@@ -41,6 +41,9 @@ from headrace.http.messages import (
 )
 from headrace.http.openapi import docs
 from headrace.http.openapi.document import WEBHOOKS_TAG
+from headrace.http.push import apps as push_apps
+from headrace.http.push import clients as push_clients
+from headrace.http.push import devices as push_devices
 from headrace.http.routing.match import RouteTable
 from headrace.http.routing.route import Route
 
@@ -48,6 +51,7 @@ EVENTS, CONTACTS, TOPICS = "Events", "Contacts", "Topics"
 AUDIENCES, MAIL, CATALOG, DEAD_LETTERS = "Audiences", "Mail", "Catalog", "Dead letters"
 WEBHOOKS, ADMINISTRATION, SERVER = WEBHOOKS_TAG, "Administration", "Server"
 AUTOMATIONS = "Automations"
+PUSH, CLIENTS = "Push", "Push clients"
 
 #: Groups of the OpenAPI document, in their order.
 TAGS = {
@@ -57,6 +61,8 @@ TAGS = {
     AUDIENCES: "Lists of contacts.",
     MAIL: "E-mails and messages, sending domains, templates and suppressed addresses.",
     AUTOMATIONS: "What events start: definitions with versions, and runs of contacts.",
+    PUSH: "Push apps and the devices that register with them.",
+    CLIENTS: "What apps and websites send to register devices and report events, without a key.",
     CATALOG: "Event names, the structure of their payloads, and how it has changed.",
     DEAD_LETTERS: "Events and deliveries that failed permanently, and their replays.",
     WEBHOOKS: "Endpoints that events are delivered to.",
@@ -111,6 +117,8 @@ ROUTES = (
         run_operations.ROUTES,
         explain.ROUTES,
     ),
+    *_tagged(PUSH, push_apps.ROUTES, push_devices.ROUTES),
+    *_tagged(CLIENTS, push_clients.ROUTES),
     *_tagged(CATALOG, catalog.ROUTES),
     *_tagged(DEAD_LETTERS, dead_letters.ROUTES, replays.ROUTES),
     *_tagged(WEBHOOKS, webhooks.ROUTES),

@@ -11,6 +11,7 @@ from headrace.backoffice.shell.passwords import Passwords
 from headrace.delivery.mail.relay_url import RelayKind, RelayUrl
 from headrace.pipeline.delivering.webhooks import Webhooks
 from headrace.pipeline.messages.mail_services import MailServices
+from headrace.pipeline.push.push_apps import PushAppSetup
 from headrace.pipeline.streams.streams import Streams
 from headrace.store.store import Store
 
@@ -28,6 +29,7 @@ class Backoffice(msgspec.Struct, frozen=True, kw_only=True):
     webhooks: Webhooks
     passwords: Passwords
     mail: MailServices
+    push_apps: PushAppSetup
     #: Where mail goes.
     relay: RelayUrl
     clock_us: Callable[[], int]

@@ -35,6 +35,8 @@ SERVER = (
     *MAIL,
     *INTAKE,
     *PUSH,
+    "push_registrations_max",
+    "push_devices_max",
     "trusted_proxies",
     *("alert_webhook_url", "alert_webhook_secret", "alert_mail_to", "alert_mail_from"),
     "log_level",

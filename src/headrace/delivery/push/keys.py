@@ -31,3 +31,17 @@ def new_vapid_keys() -> VapidKeys:
         serialization.NoEncryption(),
     )
     return VapidKeys(base64.urlsafe_b64encode(point).rstrip(b"=").decode(), pem.decode())
+
+
+def is_public_key(text: str) -> bool:
+    """Whether a browser's key is a point of the curve.
+
+    Args:
+        text: an uncompressed point in base64url without padding.
+    """
+    try:
+        point = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    except ValueError:
+        return False
+    return True

@@ -14,6 +14,8 @@ class Source(IntEnum):
     BATCH = 1
     IMPORT = 2
     SYSTEM = 3
+    #: A client of a push app, which has no key.
+    CLIENT = 4
 
 
 class Status(IntEnum):

@@ -14,7 +14,7 @@ from headrace.http.events.responses import Event
 from headrace.http.openapi.schemas import Schemas
 from headrace.http.routing.schema import EventName, Id, Time, about
 
-_Source = Literal["api", "event", "import", "handler", "merge", "undo", "erase"]
+_Source = Literal["api", "event", "import", "handler", "merge", "undo", "erase", "client"]
 _BY = about("What wrote the contact.")
 
 

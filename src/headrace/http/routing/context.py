@@ -16,6 +16,8 @@ from headrace.pipeline.access.keys import AccessCache, Principal
 from headrace.pipeline.delivering.webhooks import Webhooks
 from headrace.pipeline.intake.accept import Acceptor
 from headrace.pipeline.messages.mail_services import MailServices
+from headrace.pipeline.push.clients import PushClients
+from headrace.pipeline.push.push_apps import PushAppSetup
 from headrace.pipeline.streams.streams import Streams
 from headrace.store.store import Store
 
@@ -56,6 +58,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     cursors: Cursors
     webhooks: Webhooks
     mail: MailServices
+    push: PushClients
+    push_apps: PushAppSetup
     document: ApiDescription
     clock_us: Callable[[], int]
     #: Client address of a request, behind trusted proxies; empty: unknown.

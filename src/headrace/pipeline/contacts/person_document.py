@@ -23,6 +23,7 @@ from headrace.pipeline.automations.run_document import (
 )
 from headrace.pipeline.messages.person_copy import message_view, suppression_view
 from headrace.pipeline.processing.resolution_note import read_note
+from headrace.pipeline.push.device_copy import device_view
 from headrace.store.contract.dead_letters import DeadLetterState
 from headrace.store.contract.deliveries import DeliveryState
 from headrace.store.privacy.person_details import Details, counts_of
@@ -82,6 +83,8 @@ async def _pieces(
         between = b","
     entries = [entry_document(each) for each in await exports.entries(subject)]
     yield b'],"automation_entries":' + _encode(entries)
+    devices = [device_view(each) for each in await exports.devices(subject)]
+    yield b',"devices":' + _encode(devices)
     suppressions, about_messages = await exports.message_facts(subject)
     counts = added(counts, about_messages)
     yield b',"suppressions":' + _encode([suppression_view(each) for each in suppressions])

@@ -48,6 +48,10 @@ Changes = dict[str, dict[str, Any]]
 _NO_VALUES = Values()
 
 
+#: Sources whose payloads change no contact: clients without a key would change anybody.
+_WITHOUT_WRITES = frozenset({Source.SYSTEM, Source.CLIENT})
+
+
 class ContactRules(Protocol):
     """Contact rules of the projects."""
 
@@ -88,7 +92,7 @@ class ContactPlanner:
             links=policies.link_identifiers is LinkIdentifiers.FILL,
             is_placeholder=self._rules.placeholders(project_id),
         )
-        writes = MARK in event.payload and event.source != Source.SYSTEM
+        writes = MARK in event.payload and event.source not in _WITHOUT_WRITES
         if resolved.plain and not writes:
             # The case of nearly all events.
             contact_id = resolved.contact_id

@@ -35,6 +35,7 @@ _RECEIVED = {
     Source.BATCH: "Received in a batch via the API",
     Source.IMPORT: "Received from an import",
     Source.SYSTEM: "Emitted by Headrace",
+    Source.CLIENT: "Reported by a client of a push app",
 }
 
 

@@ -1,4 +1,4 @@
-"""Runs of a person, erased with the messages to this person.
+"""Runs and devices of a person, erased with the messages to this person.
 
 See `headrace.store.privacy.person_messages.PersonMessages`.
 """
@@ -11,11 +11,18 @@ from headrace.store.automations.removal import remove_runs
 from headrace.store.automations.run_rows import REJECTED, rejected_start
 from headrace.store.automations.runs import find_run
 from headrace.store.contract.automations import EntryRow, RejectedStart, RunDetail
+from headrace.store.contract.push import DeviceCopy
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
 from headrace.store.messages.person_messages import PersonMessages
 from headrace.store.privacy.person_messages import MessagePlace
 from headrace.store.privacy.rows import Subject, added
+from headrace.store.push.person_devices import (
+    copy_devices,
+    count_devices,
+    erase_devices,
+    has_devices,
+)
 
 _OF = "contact_id = ANY($1::text[])"
 RUNS = sql(f"SELECT id FROM automation_runs WHERE {_OF} ORDER BY contact_id, started_us LIMIT $2")
@@ -47,10 +54,12 @@ _ENTRIES_MAX = 10_000
 
 
 class PersonMessagesAndRuns(PersonMessages):
-    """Messages to a person, and the person's runs."""
+    """Messages to a person, and the person's runs and devices."""
 
     async def had_messages(self, tx: Transaction, contact_ids: Sequence[str]) -> bool:
         if await super().had_messages(tx, contact_ids):
+            return True
+        if await has_devices(tx, contact_ids):
             return True
         return await tx.row(RUNS, list(contact_ids), 1) is not None
 
@@ -60,16 +69,20 @@ class PersonMessagesAndRuns(PersonMessages):
         counts = await remove_runs(tx, runs) if runs else {}
         for table, statement in REMOVE.items():
             counts[table] = await tx.run(statement, ids)
-        messages = await super().erase(tx, subject, limit)
         counts = added({}, counts)
-        if messages is None:
-            return counts or None
-        return added(counts, messages)
+        others = (await erase_devices(tx, ids, limit), await super().erase(tx, subject, limit))
+        for each in others:
+            counts = counts if each is None else added(counts, each)
+        return None if not counts and others == (None, None) else counts
 
     async def count(self, tx: Transaction, subject: Subject) -> dict[str, int]:
         ids = list(subject.contact_ids)
         counts = {table: await tx.value(each, ids) for table, each in COUNTS.items()}
-        return added(added({}, counts), await super().count(tx, subject))
+        counts = added(counts, await count_devices(tx, ids))
+        return added(counts, await super().count(tx, subject))
+
+    async def devices(self, tx: Transaction, subject: Subject) -> Sequence[DeviceCopy]:
+        return await copy_devices(tx, subject.contact_ids)
 
     async def runs(
         self, tx: Transaction, subject: Subject, after: MessagePlace, limit: int

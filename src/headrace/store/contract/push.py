@@ -16,6 +16,8 @@ from headrace.domain.push.kinds import (
 )
 
 APPS_MAX = 100
+#: Notifications of a device in an export.
+COPIED_MAX = 1000
 #: Events that are kept with a device until somebody logs in on it, and bytes of their payloads.
 KEPT_EVENTS_MAX = 1000
 KEPT_BYTES_MAX = 2 * 1024 * 1024
@@ -84,6 +86,25 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         return self.platform is not Platform.WEB
 
 
+class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which devices of an app to list; every field that is set must match."""
+
+    environment: Environment | None = None
+    platform: Platform | None = None
+    state: DeviceState | None = None
+
+
+class KeptEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event of a device on which nobody is logged in."""
+
+    #: Idempotency key of the event that it becomes.
+    id: str
+    event: str
+    #: JSON text of an object.
+    payload: str
+    received_us: int
+
+
 class PushNotification(msgspec.Struct, frozen=True, kw_only=True):
     """A notification to one device."""
 
@@ -136,3 +157,27 @@ class PushEngagement(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     first_us: int
     last_us: int
+
+
+class DeviceHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """A device with its newest notifications, newest first."""
+
+    device: Device
+    notifications: tuple[PushNotification, ...]
+
+
+class NotificationCopy(msgspec.Struct, frozen=True, kw_only=True):
+    """A notification with all data about it, for the export of its recipient."""
+
+    notification: PushNotification
+    attempts: tuple[PushAttempt, ...]
+    engagement: tuple[PushEngagement, ...]
+
+
+class DeviceCopy(msgspec.Struct, frozen=True, kw_only=True):
+    """A device with all data about it, for the export of its user."""
+
+    device: Device
+    kept: tuple[KeptEvent, ...]
+    #: At most `COPIED_MAX`, newest first.
+    notifications: tuple[NotificationCopy, ...]

@@ -20,6 +20,7 @@ from headrace.store.contacts.refs import find_ref
 from headrace.store.contract.automations import EntryRow, RejectedStart, RunDetail
 from headrace.store.contract.erasures import Erasure, Mention
 from headrace.store.contract.messages import MessageCopy, Suppressed
+from headrace.store.contract.push import DeviceCopy
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, Transaction
@@ -256,6 +257,10 @@ class PersonExports:
     async def entries(self, subject: Subject) -> Sequence[EntryRow]:
         """When a person last started each automation."""
         return await self._database.read(lambda tx: self._person_messages.entries(tx, subject))
+
+    async def devices(self, subject: Subject) -> Sequence[DeviceCopy]:
+        """Devices of a person with their notifications."""
+        return await self._database.read(lambda tx: self._person_messages.devices(tx, subject))
 
     async def message_facts(self, subject: Subject) -> tuple[Sequence[Suppressed], dict[str, int]]:
         """Suppressions of a person's addresses; and rows about messages, by place."""

@@ -1,4 +1,4 @@
-"""The interface to messages and runs for erasure and export of a person."""
+"""The interface to messages, runs and devices for erasure and export of a person."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.store.contract.automations import EntryRow, RejectedStart, RunDetail
 from headrace.store.contract.messages import Message, MessageCopy, Suppressed
+from headrace.store.contract.push import DeviceCopy
 from headrace.store.engine.transaction import Transaction
 from headrace.store.privacy.rows import Subject
 
@@ -23,13 +24,13 @@ class MessagePlace(msgspec.Struct, frozen=True):
 
 
 class PersonMessages(Protocol):
-    """Messages to a person and the person's runs, with all that is kept about them.
+    """Messages to a person and the person's runs and devices, with all that is kept about them.
 
     In the caller's transaction.
     """
 
     async def had_messages(self, tx: Transaction, contact_ids: Sequence[str]) -> bool:
-        """Whether messages to one of the contacts, or runs, are kept."""
+        """Whether messages to one of the contacts, runs or devices are kept."""
         ...
 
     async def erase(self, tx: Transaction, subject: Subject, limit: int) -> dict[str, int] | None:
@@ -64,6 +65,10 @@ class PersonMessages(Protocol):
         self, tx: Transaction, subject: Subject, after: MessagePlace, limit: int
     ) -> tuple[Sequence[RejectedStart], MessagePlace | None]:
         """The same for events that started no run."""
+        ...
+
+    async def devices(self, tx: Transaction, subject: Subject) -> Sequence[DeviceCopy]:
+        """Devices of the person with everything that is kept about them."""
         ...
 
     async def entries(self, tx: Transaction, subject: Subject) -> Sequence[EntryRow]:

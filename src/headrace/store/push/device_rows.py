@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
 
 import msgspec
 
-from headrace.domain.push.devices import Facts, device_lane
+from headrace.domain.push.devices import Facts, address_hash, device_lane
 from headrace.domain.push.kinds import (
     ApnsEnvironment,
     DeviceReason,
@@ -46,6 +48,20 @@ SENT = sql(f"UPDATE push_devices SET sent_us = $4 WHERE {_KEY}")
 FAILED = sql(f"UPDATE push_devices SET failed_us = $4, failure = $5 WHERE {_KEY}")
 
 
+_NAMES = (*FIELDS, "address_hash")
+_PLACES = ", ".join(f"${number}" for number in range(1, len(_NAMES) + 1))
+_INSERT = sql(
+    f"INSERT INTO push_devices ({', '.join(_NAMES)}) VALUES ({_PLACES}) ON CONFLICT DO NOTHING"
+)
+#: What never changes.
+_FIXED = ("lane", "app_id", "id", "project_id", "created_us")
+_WRITTEN = tuple(name for name in _NAMES if name not in _FIXED)
+_UPDATE = sql(
+    f"UPDATE push_devices SET {', '.join(f'{name} = ${n}' for n, name in enumerate(_WRITTEN, 4))} "
+    f"WHERE {_KEY}"
+)
+
+
 def key_of(app_id: str, device_id: str) -> tuple[int, str, str]:
     """Key of a device's row."""
     return device_lane(app_id, device_id), app_id, device_id
@@ -66,6 +82,26 @@ def device(row: Row) -> Device:
         values[name] = None if values[name] is None else kind(values[name])
     values["facts"] = msgspec.json.decode(values["facts"], type=Facts)
     return Device(**values)
+
+
+def _value(of: Device, name: str) -> Any:
+    if name == "address_hash":
+        return None if of.address is None else address_hash(of.address)
+    value = getattr(of, name)
+    if name == "facts":
+        return msgspec.json.encode(value).decode()
+    return value.value if isinstance(value, StrEnum) else value
+
+
+async def insert_device(tx: Transaction, made: Device) -> bool:
+    """Insert a device; False when another request has just done so."""
+    return bool(await tx.run(_INSERT, *(_value(made, name) for name in _NAMES)))
+
+
+async def update_device(tx: Transaction, held: Device) -> None:
+    """Write the changeable columns of a locked device."""
+    values = (_value(held, name) for name in _WRITTEN)
+    await tx.run(_UPDATE, *key_of(held.app_id, held.id), *values)
 
 
 async def find_device(

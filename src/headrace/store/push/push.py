@@ -9,6 +9,9 @@ from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database
 from headrace.store.push.apps import PushApps
+from headrace.store.push.devices import Devices
+from headrace.store.push.removal import PushRemoval
+from headrace.store.push.reports import Reports
 
 
 class Push:
@@ -32,5 +35,8 @@ class Push:
         lanes: Callable[[], Sequence[int]],
         is_alive: Callable[[str], bool],
     ) -> None:
-        del system_events, numbers, clock_us, lanes, is_alive
+        del clock_us, lanes, is_alive
         self.apps = PushApps(database, secret_keys)
+        self.devices = Devices(database, system_events, numbers)
+        self.reports = Reports(database, system_events)
+        self.removal = PushRemoval(database)
