@@ -32,6 +32,7 @@ from headrace.backoffice.messages import (
     templates,
 )
 from headrace.backoffice.overview import alerts, home, overview
+from headrace.backoffice.push import apps as push_apps
 from headrace.backoffice.shell.screen import Screen
 
 SCREENS: tuple[Screen, ...] = (
@@ -61,6 +62,7 @@ SCREENS: tuple[Screen, ...] = (
     # Before the page of one contact, whose path also matches it.
     *conflicts.SCREENS,
     *contacts.SCREENS,
+    *push_apps.SCREENS,
     *erasures.SCREENS,
     # Before the page of one message, whose path also matches it.
     *stopping.SCREENS,

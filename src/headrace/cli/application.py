@@ -16,6 +16,7 @@ from headrace.cli.doctor import command as doctor
 from headrace.cli.events import events, export, listen, rejections, send, tail, trigger
 from headrace.cli.importing import command as importing
 from headrace.cli.messages import domain, mail, messages, suppressions, template
+from headrace.cli.push import push_app
 from headrace.cli.running import serve, worker
 from headrace.cli.shared.failure import CommandFailed, ExitCode, usage
 from headrace.cli.shared.output import printable
@@ -70,6 +71,7 @@ app.add_typer(template.app, name="template")
 app.add_typer(messages.app, name="messages")
 app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(mail.app, name="mail")
+app.add_typer(push_app.app, name="push-app")
 app.command("send")(send.send)
 app.command("trigger")(trigger.trigger)
 app.command("tail")(tail.tail)

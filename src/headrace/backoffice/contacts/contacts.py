@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.messages.notices import mail_notices
+from headrace.backoffice.push.words import reason_words as device_words
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.contacts.contact import Contact
@@ -22,6 +23,7 @@ ROWS = 50
 EVENTS_SHOWN = 20
 MESSAGES_SHOWN = 10
 RUNS_SHOWN = 10
+DEVICES_SHOWN = 20
 TOPICS_SHOWN_MAX = 200
 SOURCE = "backoffice"
 
@@ -66,6 +68,7 @@ async def show_contact(visit: PageRequest) -> Response:
     )
     runs = await store.automations.runs.of_contact(contact, limit=RUNS_SHOWN)
     messages = await store.messages.lists.of_contact(contact, before=None, limit=MESSAGES_SHOWN + 1)
+    devices = await store.push.devices.of_contact(project_id, contact.id)
     return visit.page(
         "contact.html",
         **await mail_notices(visit),
@@ -73,6 +76,8 @@ async def show_contact(visit: PageRequest) -> Response:
         messages=messages[:MESSAGES_SHOWN],
         more_messages=len(messages) > MESSAGES_SHOWN,
         reason_words=reason_words,
+        devices=devices[-DEVICES_SHOWN:],
+        device_words=device_words,
         contact=contact,
         properties=_properties(contact),
         subscriptions=subscriptions or [],

@@ -35,6 +35,7 @@ ENTRIES = (
     ("API keys", "/keys", "keys"),
     ("Policies", "/policies", "policies"),
     ("Sending domains", "/domains", "domains"),
+    ("Push apps", "/push-apps", "push-apps"),
     ("Suppressions", "/suppressions", "suppressions"),
     ("Returned mail", "/notifications", "returned"),
     ("Members", "/members", "members"),
