@@ -13,12 +13,13 @@ import structlog
 
 from headrace.config import Settings
 from headrace.delivery.mail.dkim import new_dkim_key
+from headrace.delivery.push.keys import new_vapid_keys
 from headrace.delivery.webhook.signing import new_secret
 from headrace.domain.access.sealing import KeyRing, SealingKey, parse_keys
 from headrace.domain.timestamps import now_us
 from headrace.observability.events import STORE_MIGRATING
 from headrace.store.access.key_file import KeyFile
-from headrace.store.access.sealing import replace_lost, seal_all, sealed_secrets
+from headrace.store.access.sealing import Replaced, replace_lost, seal_all, sealed_secrets
 from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.postgres.database import Database, PoolOptions
 from headrace.store.engine.postgres.errors import is_error
@@ -204,8 +205,8 @@ def key_file(url: str) -> Path | None:
     return found if found is not None and found.exists() else None
 
 
-async def replace_lost_secrets(settings: Settings) -> tuple[int, int]:
-    """Replace the secrets whose key is lost; returns how many webhooks and how many domains.
+async def replace_lost_secrets(settings: Settings) -> Replaced:
+    """Replace the secrets whose key is lost; returns how many of each.
 
     Raises:
         StoreSetupError: with what to do about it.
@@ -227,6 +228,7 @@ async def replace_lost_secrets(settings: Settings) -> tuple[int, int]:
             store.clock_us(),
             new_secret=new_secret,
             new_dkim_key=_new_private_key,
+            new_vapid_keys=_new_vapid_keys,
             actor="cli",
         )
     finally:
@@ -236,6 +238,11 @@ async def replace_lost_secrets(settings: Settings) -> tuple[int, int]:
 def _new_private_key() -> str:
     # The domain is not part of the key.
     return new_dkim_key("example.org", "headrace").private_pem.decode()
+
+
+def _new_vapid_keys() -> tuple[str, str]:
+    keys = new_vapid_keys()
+    return keys.public, keys.private_pem
 
 
 async def rotate_secret_key(settings: Settings) -> tuple[str, int]:

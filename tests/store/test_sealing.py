@@ -12,7 +12,8 @@ import pytest
 from headrace.config import load_settings
 from headrace.domain.access.sealing import Purpose, key_id_of, parse_keys
 from headrace.domain.ids import new_uuid, uuid_text
-from headrace.store.access.sealing import SecretKeyError, sealed_secrets
+from headrace.domain.push.app_requests import PushAppFields
+from headrace.store.access.sealing import Replaced, SecretKeyError, sealed_secrets
 from headrace.store.contract.deliveries import NewWebhook
 from headrace.store.contract.errors import StoreSetupError
 from headrace.store.store import Store
@@ -22,6 +23,7 @@ from tests.support.places import Place
 T = TypeVar("T")
 OLD, NEW = "old-" * 10, "new-" * 10
 SECRET, PRIVATE = "whsec_c2VjcmV0", "-----BEGIN PRIVATE KEY-----"
+VAPID = "-----BEGIN PRIVATE KEY----- of an app"
 
 
 def key_id(text: str) -> str:
@@ -58,6 +60,9 @@ async def add_secrets(store: Store) -> str:
     await store.messages.domains.create(
         project.id, "example.org", 1, dkim=("hr", PRIVATE), actor="test"
     )
+    await store.push.apps.create(
+        project.id, PushAppFields(name="Shop"), 1, vapid=("point", VAPID), actor="test"
+    )
     return webhook.id
 
 
@@ -67,23 +72,29 @@ async def secrets_of(store: Store) -> list[str]:
     domain = await store.messages.domains.by_name(project.id, "example.org")
     assert domain is not None
     opened = [store.secret_keys.open(each, Purpose.WEBHOOK) for each in webhook.secrets]
-    return [*opened, store.messages.domains.private_key(domain)]
+    app = await store.push.apps.by_name(project.id, "Shop")
+    assert app is not None
+    private = store.messages.domains.private_key(domain)
+    return [*opened, private, store.push.apps.private_key(app)]
 
 
 def stored(place: Place) -> list[str]:
     rows = place.run_sql("SELECT secret, previous_secret FROM subscribers")
     return [text for row in rows for text in row] + [
-        row[0] for row in place.run_sql("SELECT dkim_key FROM domains")
+        row[0]
+        for row in place.run_sql(
+            "SELECT dkim_key FROM domains UNION ALL SELECT vapid_private_key FROM push_apps"
+        )
     ]
 
 
-EXPECTED = [SECRET, f"{SECRET}0", PRIVATE]
+EXPECTED = [SECRET, f"{SECRET}0", PRIVATE, VAPID]
 
 
 def test_secrets_are_sealed_when_they_are_stored(place: Place) -> None:
     in_store(place, add_secrets, NEW)
 
-    assert [key_id_of(text) for text in stored(place)] == [key_id(NEW)] * 3
+    assert [key_id_of(text) for text in stored(place)] == [key_id(NEW)] * 4
     assert in_store(place, secrets_of, NEW) == EXPECTED
 
 
@@ -91,7 +102,7 @@ def test_what_was_stored_in_plain_is_sealed_at_the_next_start(place: Place) -> N
     asyncio.run(_add_plain(place))
     assert stored(place) == EXPECTED
     assert in_store(place, secrets_of, NEW) == EXPECTED
-    assert [key_id_of(text) for text in stored(place)] == [key_id(NEW)] * 3
+    assert [key_id_of(text) for text in stored(place)] == [key_id(NEW)] * 4
 
 
 async def _add_plain(place: Place) -> None:
@@ -126,9 +137,9 @@ def test_a_new_key_in_front_of_the_old_one_takes_over(place: Place) -> None:
     both = f"{NEW},{OLD}"
     # Nothing is sealed again before all processes have both.
     assert in_store(place, secrets_of, both) == EXPECTED
-    assert [key_id_of(text) for text in stored(place)] == [key_id(OLD)] * 3
+    assert [key_id_of(text) for text in stored(place)] == [key_id(OLD)] * 4
 
-    assert rotated(place, both) == (key_id(NEW), 3)
+    assert rotated(place, both) == (key_id(NEW), 4)
     assert in_store(place, secrets_of, NEW) == EXPECTED
     assert rotated(place, NEW) == (key_id(NEW), 0)
 
@@ -167,8 +178,8 @@ def test_counts_tell_plain_from_sealed(place: Place) -> None:
         await store.close()
         return found
 
-    assert asyncio.run(plain(place)) == ({}, 3)
-    assert in_store(place, counted, NEW) == ({key_id(NEW): 3}, 0)
+    assert asyncio.run(plain(place)) == ({}, 4)
+    assert in_store(place, counted, NEW) == ({key_id(NEW): 4}, 0)
 
 
 def test_an_altered_key_of_a_domain_is_an_error_of_the_store(place: Place) -> None:
@@ -225,12 +236,14 @@ def test_secrets_of_a_lost_key_are_replaced(place: Place) -> None:
     in_store(place, add_secrets, OLD)
     flags: dict[str, Any] = {"store": place.url, "secret_key": NEW}
     settings = load_settings(flags, {})
-    assert asyncio.run(replace_lost_secrets(settings)) == (1, 1)
-    assert asyncio.run(replace_lost_secrets(settings)) == (0, 0)
-    secret, key = in_store(place, secrets_of, NEW)
+    assert asyncio.run(replace_lost_secrets(settings)) == Replaced(1, 1, 1)
+    assert asyncio.run(replace_lost_secrets(settings)) == Replaced(0, 0, 0)
+    secret, key, vapid = in_store(place, secrets_of, NEW)
+    assert vapid.startswith("-----BEGIN PRIVATE KEY-----\n")
+    assert place.run_sql("SELECT vapid_public_key FROM push_apps") != [("point",)]
     assert secret.startswith("whsec_")
     assert secret != SECRET
     assert key.startswith("-----BEGIN PRIVATE KEY-----\n")
     assert place.run_sql("SELECT status FROM domains") == [("pending",)]
     texts = [text for text in stored(place) if text]
-    assert [key_id_of(text) for text in texts] == [key_id(NEW)] * 2
+    assert [key_id_of(text) for text in texts] == [key_id(NEW)] * 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
+import msgspec
 import typer
 
 from headrace.cli.shared.failure import usage
@@ -27,7 +28,8 @@ def replace_lost(
     """Replace the secrets whose key is lost, with the server stopped.
 
     Each such webhook gets a new secret: rotate it to see one. Each such domain gets a new DKIM
-    key: publish its record and verify it again.
+    key: publish its record and verify it again. Each such push app gets new VAPID keys: browsers
+    subscribe again when they open the website.
 
     Example: headrace secrets replace-lost --yes
     """
@@ -35,11 +37,14 @@ def replace_lost(
 
     if not yes:
         raise usage("Secrets are replaced for good. Look for the key first, then say --yes.")
-    webhooks, domains = asyncio.run(replace_lost_secrets(settings))
+    done = asyncio.run(replace_lost_secrets(settings))
     if as_json:
-        print_json({"webhooks": webhooks, "domains": domains})
+        print_json(msgspec.structs.asdict(done))
     else:
-        typer.echo(f"Replaced secrets of {webhooks} webhooks and keys of {domains} domains.")
+        typer.echo(
+            f"Replaced secrets of {done.webhooks} webhooks, keys of {done.domains} domains and of "
+            f"{done.push_apps} push apps."
+        )
 
 
 @app.command()

@@ -135,6 +135,18 @@ _NEW_DKIM_KEY = sql(
     "UPDATE domains SET dkim_key = $2, status = 'pending', verified_us = NULL, "
     "verified_by = NULL WHERE id = $1"
 )
+_VAPID_KEYS = sql("SELECT id, vapid_private_key FROM push_apps")
+_NEW_VAPID_KEYS = sql(
+    "UPDATE push_apps SET vapid_public_key = $2, vapid_private_key = $3 WHERE id = $1"
+)
+
+
+class Replaced(msgspec.Struct, frozen=True):
+    """How many of each got a new secret."""
+
+    webhooks: int
+    domains: int
+    push_apps: int
 
 
 async def replace_lost(
@@ -144,31 +156,38 @@ async def replace_lost(
     *,
     new_secret: Callable[[], str],
     new_dkim_key: Callable[[], str],
+    new_vapid_keys: Callable[[], tuple[str, str]],
     actor: str,
-) -> tuple[int, int]:
+) -> Replaced:
     """Replace secrets whose key is not in the ring by new ones, in one transaction.
 
-    Receivers of these webhooks need the new secret, and the domains have to be verified again.
+    Receivers of these webhooks need the new secret, the domains have to be verified again, and
+    browsers subscribe again when their page is opened.
 
-    Returns:
-        How many webhooks and how many domains.
+    Args:
+        new_vapid_keys: makes a public and a private key.
     """
 
     def is_lost(text: str | None) -> bool:
         key_id = None if text is None else key_id_of(text)
         return key_id is not None and key_id not in ring.ids
 
-    async def work(tx: Transaction) -> tuple[int, int]:
+    async def work(tx: Transaction) -> Replaced:
         webhooks = [row[0] for row in await tx.rows(_SECRETS) if any(map(is_lost, row[1:]))]
         domains = [row[0] for row in await tx.rows(_DKIM_KEYS) if is_lost(row[1])]
         for webhook_id in webhooks:
             await tx.run(_NEW_SECRET, webhook_id, ring.seal(new_secret(), Purpose.WEBHOOK))
         for domain_id in domains:
             await tx.run(_NEW_DKIM_KEY, domain_id, ring.seal(new_dkim_key(), Purpose.DKIM))
-        if webhooks or domains:
-            detail = {"webhooks": len(webhooks), "domains": len(domains)}
+        apps = [row[0] for row in await tx.rows(_VAPID_KEYS) if is_lost(row[1])]
+        for app_id in apps:
+            public, private = new_vapid_keys()
+            await tx.run(_NEW_VAPID_KEYS, app_id, public, ring.seal(private, Purpose.VAPID))
+        done = Replaced(len(webhooks), len(domains), len(apps))
+        if webhooks or domains or apps:
+            detail = msgspec.structs.asdict(done)
             await write_audit(tx, now_us, actor, None, "secrets.replace_lost", detail)
-        return len(webhooks), len(domains)
+        return done
 
     return await database.write(work)
 
