@@ -13,13 +13,18 @@ from http import HTTPStatus
 
 from headrace.delivery.excerpt import EXCERPT_BYTES_MAX, safe_excerpt
 
-_STATUS_LINE = re.compile(rb"HTTP/[0-9](?:\.[0-9])?[ \t]+([0-9]{3})(?![0-9])", re.IGNORECASE)
+_STATUS_LINE = re.compile(rb"HTTP/([0-9](?:\.[0-9])?)[ \t]+([0-9]{3})(?![0-9])", re.IGNORECASE)
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _NUMBER = re.compile(rb"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 #: The only headers that matter for the rest of the response or for the next attempt.
-_KEPT = frozenset({b"content-length", b"transfer-encoding", b"content-encoding", b"retry-after"})
+_KEPT = frozenset(
+    {
+        *(b"content-length", b"transfer-encoding", b"content-encoding", b"retry-after"),
+        b"connection",
+    }
+)
 _VALUES_MAX = 8
 
 
@@ -63,6 +68,24 @@ class ResponseReader:
         self._chunked = False
         self._excerpt = bytearray()
         self._notes: list[str] = []
+        self._persistent = False
+        self._excess = False
+        self._any = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of a response was read."""
+        return self._any
+
+    @property
+    def keeps_open(self) -> bool:
+        """Whether another request may follow on the connection: nothing of this one is unread."""
+        return (
+            self.finished
+            and self._persistent
+            and not (self._excess or self._notes or self._unreadable or self.failure)
+            and b"close" not in self._values(b"connection")
+        )
 
     @property
     def excerpt(self) -> str:
@@ -89,8 +112,9 @@ class ResponseReader:
         return values[0].decode("latin-1") if values else None
 
     def feed(self, data: bytes) -> None:
-        """Read more; bytes after the end of the response are ignored."""
+        """Read more; bytes after the end are ignored."""
         place = 0
+        self._any = True
         while place < len(data) and not self.finished:
             if self._part is _Part.BODY:
                 place = self._take_body(data, place)
@@ -98,6 +122,7 @@ class ResponseReader:
                 place = self._take_line(data, place)
             if not self._room and not self.finished:
                 self._too_long()
+        self._excess |= place < len(data)
 
     def closed(self) -> None:
         """The endpoint closed the connection, which also ends a line."""
@@ -105,6 +130,7 @@ class ResponseReader:
             self._end_line()
         if not self.finished and (self._part is not _Part.BODY or self._left is not None):
             self._note("the connection was closed before the response ended")
+        self._persistent = False
         self.finished = True
 
     def cut(self, why: str) -> None:
@@ -161,7 +187,8 @@ class ResponseReader:
             self._fail("the response is not HTTP")
             return
         self._part = _Part.HEADERS
-        status = int(match[1])
+        self._persistent = match[1] == b"1.1"
+        status = int(match[2])
         if status // 100 != 1:
             self.status = status
         elif self._interim_left:
