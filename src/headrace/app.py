@@ -69,6 +69,7 @@ from headrace.pipeline.messages.mail_services import (
 )
 from headrace.pipeline.push.clients import PushClients, client_limits
 from headrace.pipeline.push.push_apps import PushAppSetup
+from headrace.pipeline.push.push_services import push_sending_of
 from headrace.pipeline.streams.follower import LiveFollower
 from headrace.pipeline.streams.live import LiveFeed
 from headrace.pipeline.streams.streams import Streams
@@ -179,6 +180,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
     mailbox_of(settings)
     push = PushClients(store, acceptor, access, rejections, client_limits(settings))
     push_apps = PushAppSetup(store)
+    push_sending = push_sending_of(settings, store)
     passwords = Passwords()
     stopping = asyncio.Event()
     proxies = proxy_networks(settings.trusted_proxies)
@@ -192,6 +194,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
         mail=mail,
         push=push,
         push_apps=push_apps,
+        push_sending=push_sending,
         document=_document(settings),
         clock_us=clock_us,
         client_address=lambda request: client_address(request, proxies),

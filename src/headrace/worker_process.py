@@ -24,6 +24,7 @@ from headrace.delivery.mail.contract import MailRelay, OutgoingMail
 from headrace.delivery.mail.relay import open_relay
 from headrace.delivery.mail.relay_url import RelayKind
 from headrace.delivery.mail.smtp import RelayLimits
+from headrace.delivery.push.contract import PushTransport
 from headrace.delivery.webhook.addresses import parse_networks
 from headrace.delivery.webhook.calls import WebhookCalls
 from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
@@ -32,7 +33,7 @@ from headrace.pipeline.contacts.eraser import Eraser
 from headrace.pipeline.delivering.deliverer import Deliverer, DelivererStores, Transports
 from headrace.pipeline.delivering.replayer import Replayer
 from headrace.pipeline.loop import BackgroundLoop, Loop, LoopOptions
-from headrace.pipeline.messages.audience_sends import AudienceSends
+from headrace.pipeline.messages.audience_sends import PUSH_LEADERSHIP, AudienceSends
 from headrace.pipeline.messages.bounce_mailbox import BounceMailbox
 from headrace.pipeline.messages.composer import Composer, MailSettings
 from headrace.pipeline.messages.feedback_settled import FeedbackSettled
@@ -47,6 +48,8 @@ from headrace.pipeline.messages.sender import Sender, SenderStores
 from headrace.pipeline.processing.processor import Processor
 from headrace.pipeline.processing.rules_cache import RulesCache
 from headrace.pipeline.push.openings import Openings
+from headrace.pipeline.push.push_services import web_push_transport
+from headrace.pipeline.push.sender import PushSender, PushStores
 from headrace.pipeline.upkeep.alert_watch import WorkerPresence
 from headrace.pipeline.upkeep.deleted_lists import DeletedListCleaner
 from headrace.pipeline.upkeep.history_pruner import HistoryPruner
@@ -83,7 +86,7 @@ class WorkerProcess:
         self._store = store
         self._nudged = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._transports: list[Transport | MailRelay] = []
+        self._transports: list[Transport | MailRelay | PushTransport] = []
 
     async def start(self) -> None:
         """Start every loop.
@@ -125,10 +128,25 @@ class WorkerProcess:
         runner = AutomationRunner(
             store.automations.work, store.processing, owner=own_name(), clock_us=store.clock_us
         )
-        runner.on_worked = self.sender.wake
+
+        def wake_senders() -> None:
+            self.sender.wake()
+            self.push_sender.wake()
+
+        runner.on_worked = wake_senders
         self.processor.on_inbox = runner.wake
         hits = HitsSettled(store.messages.engagements, store.clock_us)
         feedback = FeedbackSettled(store.messages.notifications, store.clock_us)
+        push_audiences = AudienceSends(
+            store.push.jobs,
+            store.processing,
+            owner=own_name(),
+            clock_us=store.clock_us,
+            leadership=PUSH_LEADERSHIP,
+        )
+        openings = Openings(store.push.reports, store.clock_us)
+        self.push_sender = self._make_push_sender(rng)
+        push_audiences.on_made = self.push_sender.wake
         self._begin(self.sender, audience_sends, hits, runner, feedback)
         mailbox = mailbox_of(self._settings)
         if mailbox is not None:
@@ -138,8 +156,7 @@ class WorkerProcess:
                     mailbox, intake, store.processing, owner=own_name(), clock_us=store.clock_us
                 )
             )
-        openings = Openings(store.push.reports, store.clock_us)
-        self._begin(openings)
+        self._begin(self.push_sender, push_audiences, openings)
         self._begin(rules, self.processor, self.deliverer, replayer, removals, eraser)
         self._begin(Loop(self._listen, LISTENING))
         options = RetentionOptions(
@@ -160,6 +177,7 @@ class WorkerProcess:
             store.alerts.prune,
             store.messages.engagements.prune,
             store.push.removal.prune,
+            store.push.sends.prune,
         )
         self._begin(WorkerPresence(store, owner=own_name()))
         self._begin(HistoryPruner(prunes, store.clock_us))
@@ -213,6 +231,18 @@ class WorkerProcess:
             relay,
             owner=own_name(),
             needs_domain=url.kind is not RelayKind.CAPTURE,
+            clock_us=self._store.clock_us,
+            rng=rng,
+        )
+
+    def _make_push_sender(self, rng: random.Random) -> PushSender:
+        push = self._store.push
+        transport = web_push_transport(self._settings)
+        self._transports.append(transport)
+        return PushSender(
+            PushStores(outbox=push.outbox, materials=push.materials),
+            transport,
+            owner=own_name(),
             clock_us=self._store.clock_us,
             rng=rng,
         )
@@ -285,7 +315,7 @@ class WorkerProcess:
     async def _give_back(self) -> None:
         try:
             if self._tasks:
-                stops = (self.deliverer.stop(), self.sender.stop())
+                stops = (self.deliverer.stop(), self.sender.stop(), self.push_sender.stop())
                 for error in await asyncio.gather(*stops, return_exceptions=True):
                     if isinstance(error, BaseException) and not isinstance(error, StoreError):
                         raise error

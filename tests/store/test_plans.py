@@ -79,8 +79,11 @@ from headrace.store.privacy import (
     person_events,
     person_export,
 )
-from headrace.store.push import device_rows, devices, person_devices, reports
+from headrace.store.push import device_rows, devices, notification_rows, person_devices, reports
+from headrace.store.push import jobs as push_jobs
+from headrace.store.push import materials as push_materials
 from headrace.store.push import removal as push_removal
+from headrace.store.push import sends as push_sends
 from headrace.store.upkeep import alert_readings, alerts, retention, rollups
 from tests.support.places import PLACES, Place, PostgresPlace
 from tests.support.plans import SORT, indexes_in_order, tables_walked
@@ -221,6 +224,13 @@ INSERT INTO send_counts SELECT id, 'mail', '2026-01-01', 1 FROM projects;
 INSERT INTO send_jobs (id, project_id, audiences, excluded, total, status, actor, due_us,
     created_us, updated_us)
 SELECT id, project_id, '[]', '[]', 1, 'done', 'a', 0, 0, 0 FROM emails;
+INSERT INTO push_sends SELECT lane, id, project_id, 'app1', '\\x00', '{{}}', '{{}}', created_us
+FROM emails;
+INSERT INTO push_notifications (lane, id, project_id, app_id, platform, send_id, message_id, state,
+    created_us) SELECT lane, 's' || id, project_id, 'app1', 'web', id, id, 'sent', 0 FROM emails;
+INSERT INTO push_jobs (id, project_id, audiences, excluded, total, status, actor, due_us,
+    created_us, updated_us)
+SELECT id, project_id, '[]', '[]', 1, 'done', 'a', 0, 0, 0 FROM emails;
 INSERT INTO templates SELECT 't' || i, 1, 't' || i, 'email', '', 'active', '{{}}', 1, false, i, i
 FROM generate_series(1, 300) AS i;
 INSERT INTO template_versions SELECT 'v' || t.id || '-' || i, t.id, 1, i, '{{}}', '{{}}', 0, 'a'
@@ -273,12 +283,14 @@ _SMALL = {
     *("audiences", "topics", "operators", "o", "workers", "catalog_totals"),
     *("domains", "templates", "projects", "p", "send_counts", "captured_mails"),
     *("automations", "automation_versions", "a", "v", "push_apps"),
+    *("push_jobs", "counted"),
     # Two hours by minute.
     "automation_starts",
 }
 #: Statements that sort only few rows: requested ones, to lock them in order, or those of one owner.
 _SORTED = {
     "receivers.by_receiver",
+    "push_sends.counts",
     *("identifiers.of", "sign_in.sessions", "refs.hold", "refs.change"),
     *("catalog.drift", "catalog.hours", "delivery_lists.attempts"),
     *("dead_letters.groups", "claim_ends.owners", "claim_ends.lost"),
@@ -527,11 +539,20 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
         f"memberships.forget {n}": (statement, "1, 'c1'")
         for n, statement in enumerate(memberships.FORGET)
     },
-    "outbox.due_projects": (outbox.DUE_PROJECTS, "1000"),
-    "outbox.candidates": (outbox.CANDIDATES, "1, 'marketing', 1000, 50, '{1,2,3}'"),
+    "outbox.due_projects": (outbox.DUE_PROJECTS, "1000, 'mail'"),
+    "outbox.candidates": (outbox.CANDIDATES, "1, 'marketing', 1000, 50, '{1,2,3}', 'mail'"),
     "outbox.claim": (outbox.CLAIM, "'{1,2}', '{m1,m2}', '{0,0}', 'o', 1, 1"),
     "outbox.renew": (outbox.RENEW, "'{1,2}', '{m1,m2}', '{0,0}', 'o', 1"),
-    "outbox.leased": (outbox.LEASED, "1000"),
+    "outbox.leased": (outbox.LEASED, "1000, 'mail'"),
+    "push_sends.get": (push_sends.GET, "1, 's1'"),
+    "push_sends.counts": (push_sends.COUNTS, "'s1', 1000"),
+    "push_sends.notifications": (push_sends.NOTIFICATIONS, "'s1', 1000"),
+    "push_sends.old": (push_sends.OLD, "1, 1000, 50"),
+    "push_sends.job_status": (push_sends.JOB_STATUS, "'s1'"),
+    "push_materials.content": (push_materials.CONTENT_OF_SEND, "1, 's1'"),
+    "push_jobs.open": (push_jobs.OPEN, "1, 100"),
+    "notification_rows.states": (notification_rows.STATES, "'m1'"),
+    "notification_rows.move_open": (notification_rows.MOVE_OPEN, "'m1', 'skipped', 'no_device', 1"),
     "message_rows.get": (message_rows.GET, "1, 'm1'"),
     "message_rows.hold": (message_rows.HOLD, "1, 'm1'"),
     "message_rows.get_email": (message_rows.GET_EMAIL, "1, 'e1'"),

@@ -44,6 +44,7 @@ from headrace.http.openapi.document import WEBHOOKS_TAG
 from headrace.http.push import apps as push_apps
 from headrace.http.push import clients as push_clients
 from headrace.http.push import devices as push_devices
+from headrace.http.push import notifications as push_notifications
 from headrace.http.routing.match import RouteTable
 from headrace.http.routing.route import Route
 
@@ -117,7 +118,7 @@ ROUTES = (
         run_operations.ROUTES,
         explain.ROUTES,
     ),
-    *_tagged(PUSH, push_apps.ROUTES, push_devices.ROUTES),
+    *_tagged(PUSH, push_apps.ROUTES, push_devices.ROUTES, push_notifications.ROUTES),
     *_tagged(CLIENTS, push_clients.ROUTES),
     *_tagged(CATALOG, catalog.ROUTES),
     *_tagged(DEAD_LETTERS, dead_letters.ROUTES, replays.ROUTES),

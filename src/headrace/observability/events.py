@@ -43,5 +43,7 @@ MAIL_BOUNCE_FAILED = "mail.bounce_failed"
 ALERT_STARTED = "alert.started"
 ALERT_ENDED = "alert.ended"
 ALERT_NOTICE_FAILED = "alert.notice_failed"
+PUSH_REJECTED = "push.rejected"
+PUSH_SERVICE_CLOSED = "push.service_closed"
 
 ALL = tuple(value for name, value in sorted(globals().items()) if name.isupper())

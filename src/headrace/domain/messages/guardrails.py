@@ -233,7 +233,8 @@ def _subscription(facts: Facts, policies: SendingPolicies, _now_us: int) -> Verd
     if facts.kind is not MessageKind.MARKETING:
         return None
     if facts.topic_id is None:
-        if not policies.topicless_marketing:
+        # The user of a device chose to get pushes, and takes that back on the device.
+        if facts.channel is Channel.MAIL and not policies.topicless_marketing:
             return _skip(Guardrail.SUBSCRIPTION, Reason.NO_TOPIC)
         opted_out = facts.unsubscribed_all
     else:

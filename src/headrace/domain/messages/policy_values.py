@@ -35,7 +35,7 @@ RUN_BOUNDS: dict[str, tuple[int, int]] = {
 #: System events that a project gets only when it asks for them.
 OPTIONAL_EVENTS = (
     *("sendrealm.mail.skip", "sendrealm.push.delivery", "sendrealm.push.click"),
-    *("sendrealm.push.dismiss", "sendrealm.automation.started"),
+    *("sendrealm.push.dismiss", "sendrealm.push.skip", "sendrealm.automation.started"),
     *("sendrealm.automation.completed", "sendrealm.automation.failed"),
 )
 #: Levels of the deepest value.

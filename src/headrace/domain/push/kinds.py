@@ -87,9 +87,10 @@ class NotificationState(StrEnum):
     CANCELLED = "cancelled"
 
 
-#: System events of push; delivery, click and dismiss only where the project asks for them.
+#: System events of push; delivery, click, dismiss and skip only where the project asks for them.
 PUSH_SEND = "sendrealm.push.send"
 PUSH_OPEN = "sendrealm.push.open"
 PUSH_DELIVERY = "sendrealm.push.delivery"
 PUSH_CLICK = "sendrealm.push.click"
 PUSH_DISMISS = "sendrealm.push.dismiss"
+PUSH_SKIP = "sendrealm.push.skip"

@@ -18,6 +18,7 @@ from headrace.pipeline.intake.accept import Acceptor
 from headrace.pipeline.messages.mail_services import MailServices
 from headrace.pipeline.push.clients import PushClients
 from headrace.pipeline.push.push_apps import PushAppSetup
+from headrace.pipeline.push.sending import PushSending
 from headrace.pipeline.streams.streams import Streams
 from headrace.store.store import Store
 
@@ -60,6 +61,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     mail: MailServices
     push: PushClients
     push_apps: PushAppSetup
+    push_sending: PushSending
     document: ApiDescription
     clock_us: Callable[[], int]
     #: Client address of a request, behind trusted proxies; empty: unknown.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from headrace.pipeline.leadership import Leadership
 from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.token_bucket import ForwardTime, TokenBucket
 from headrace.store.contract.processing import ProcessingStore
-from headrace.store.messages.sending.jobs import SendJob, SendJobs
+from headrace.store.messages.sending.jobs import SendJob
 
 #: One worker at a time sends, else each would add its own rate.
 LEADERSHIP = "audience_sends"
+PUSH_LEADERSHIP = "push_audiences"
 LEADERSHIP_SECONDS = 15.0
 #: Between two slices of a job.
 SLICE_SECONDS = 0.1
@@ -28,27 +30,38 @@ ERROR_SECONDS = 1.0
 JOBS_MAX = 100
 
 
+class MakesMessages(Protocol):
+    """Jobs that make messages."""
+
+    async def running(self, now_us: int, limit: int) -> Sequence[SendJob]: ...
+
+    async def advance(self, job_id: str, limit: int, now_us: int) -> tuple[int, bool]: ...
+
+
 class AudienceSends:
     """Gives every running job a slice in turn.
 
     Args:
+        jobs: of mail or of push.
         leadership_store: decides which worker leads.
         owner: name of this process, see `headrace.process_names`.
         clock_us: microseconds since 1970.
+        leadership: name of the role.
     """
 
     def __init__(
         self,
-        jobs: SendJobs,
+        jobs: MakesMessages,
         leadership_store: ProcessingStore,
         *,
         owner: str,
         clock_us: Callable[[], int],
+        leadership: str = LEADERSHIP,
     ) -> None:
         self._jobs = jobs
         self._leadership = Leadership(
             leadership_store.acquire_leadership,
-            LEADERSHIP,
+            leadership,
             owner=owner,
             lease_s=LEADERSHIP_SECONDS,
             clock_us=clock_us,

@@ -23,6 +23,7 @@ from headrace.domain.messages.kinds import (
 )
 from headrace.domain.messages.settlement import Settlement
 from headrace.domain.messages.smtp_replies import ReplyClass
+from headrace.domain.push.outcomes import PushResult
 
 DOMAINS_MAX = 100
 TEMPLATES_MAX = 1000
@@ -339,7 +340,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     claimed: Claimed
     #: None: it ended before the hand-over, so its row is yet to be written.
     attempt: int | None
-    outcome: ReplyClass
+    outcome: ReplyClass | PushResult
     relay: str = ""
     phase: str | None = None
     code: int | None = None

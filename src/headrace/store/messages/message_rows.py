@@ -131,7 +131,9 @@ async def find_message(tx: Transaction, message_id: str) -> Message | None:
 
 
 async def find_content(tx: Transaction, held: Message) -> EmailContent | None:
-    """What a message sends; None when its e-mail is gone."""
+    """What a mail sends; None when its e-mail is gone, and for a push."""
+    if held.channel is Channel.PUSH:
+        return None
     if held.email_id is not None:
         row = await tx.row(GET_EMAIL, *key_of(held.email_id))
         return None if row is None else email(row).content

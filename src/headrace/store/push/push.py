@@ -8,10 +8,15 @@ from headrace.domain.access.sealing import KeyRing
 from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database
+from headrace.store.messages.keys import StoredKeys
 from headrace.store.push.apps import PushApps
 from headrace.store.push.devices import Devices
+from headrace.store.push.jobs import PushJobs
+from headrace.store.push.materials import PushMaterials
+from headrace.store.push.outbox import PushOutbox
 from headrace.store.push.removal import PushRemoval
 from headrace.store.push.reports import Reports
+from headrace.store.push.sends import PushSends
 
 
 class Push:
@@ -35,8 +40,18 @@ class Push:
         lanes: Callable[[], Sequence[int]],
         is_alive: Callable[[str], bool],
     ) -> None:
-        del clock_us, lanes, is_alive
         self.apps = PushApps(database, secret_keys)
         self.devices = Devices(database, system_events, numbers)
         self.reports = Reports(database, system_events)
         self.removal = PushRemoval(database)
+        self.sends = PushSends(database)
+        self.jobs = PushJobs(database)
+        self.materials = PushMaterials(database, secret_keys)
+        self.outbox = PushOutbox(
+            database,
+            system_events,
+            StoredKeys(database),
+            clock_us,
+            lanes=lanes,
+            is_alive=is_alive,
+        )

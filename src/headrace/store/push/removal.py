@@ -12,6 +12,7 @@ from headrace.store.access.policies import read_policies, stored_policy
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, Transaction
+from headrace.store.push.sends import remove_sends
 
 #: Policy of notifications, and its default; the same as that of messages.
 _POLICY, _DAYS = "run_retention_days", 90
@@ -50,6 +51,10 @@ _UNCOUNT = sql(
     "UPDATE push_devices SET kept_events = greatest(kept_events - 1, 0) "
     "WHERE lane = $1 AND app_id = $2 AND id = $3"
 )
+_SENDS_OF = sql(
+    "SELECT DISTINCT send_id FROM push_notifications WHERE send_id IS NOT NULL "
+    f"AND (lane, id) IN {_NOTIFICATIONS}"
+)
 REMOVE_NOTIFICATIONS = tuple(
     (table, sql(f"DELETE FROM {table} WHERE (lane, {column}) IN {_NOTIFICATIONS}"))
     for table, column in (
@@ -72,7 +77,11 @@ async def remove_devices(tx: Transaction, keys: Sequence[Row]) -> dict[str, int]
 async def remove_notifications(tx: Transaction, keys: Sequence[Row]) -> dict[str, int]:
     """Remove notifications, by `lane, id`, with all their rows; rows by place."""
     columns = columns_of(sorted((key[0], key[1]) for key in keys), 2)
-    return {table: await tx.run(each, *columns) for table, each in REMOVE_NOTIFICATIONS}
+    sends = [row[0] for row in await tx.rows(_SENDS_OF, *columns)]
+    counts = {table: await tx.run(each, *columns) for table, each in REMOVE_NOTIFICATIONS}
+    # What they said goes with the last of them.
+    await remove_sends(tx, sends)
+    return counts
 
 
 class PushRemoval:

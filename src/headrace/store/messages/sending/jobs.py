@@ -152,7 +152,7 @@ class SendJobs:
             sample: list[str] = []
             for audience in audiences:
                 rows = await tx.rows(MEMBERS, audience, -1, SAMPLE * 10)
-                wanted = await _wanted(tx, rows, excluded)
+                wanted = await wanted_members(tx, rows, excluded)
                 sample += [each for each in wanted if each not in sample]
             count = await tx.value(COUNT, audiences, excluded, COUNTED_MAX)
             return Preview(count, sample[:SAMPLE])
@@ -309,7 +309,7 @@ async def _advance(tx: Transaction, job_id: str, limit: int, now_us: int) -> tup
 async def _make(tx: Transaction, held: SendJob, rows: Sequence[Row], now_us: int) -> int:
     """Create the messages of members of an audience; returns how many are wanted."""
     found = await tx.row(GET_EMAIL, lane_of_uuid(held.id), held.id)
-    wanted = await _wanted(tx, rows, held.excluded)
+    wanted = await wanted_members(tx, rows, held.excluded)
     if found is None or not wanted:
         return 0
     content = email(found).content
@@ -339,7 +339,9 @@ async def _make(tx: Transaction, held: SendJob, rows: Sequence[Row], now_us: int
     return len(new)
 
 
-async def _wanted(tx: Transaction, rows: Sequence[Row], excluded: Sequence[str]) -> list[str]:
+async def wanted_members(
+    tx: Transaction, rows: Sequence[Row], excluded: Sequence[str]
+) -> list[str]:
     """Ids of those members that are in no excluded audience."""
     if not excluded or not rows:
         return [row[2] for row in rows]

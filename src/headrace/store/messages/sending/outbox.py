@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import msgspec
 
+from headrace.domain.contacts.contact import Contact
 from headrace.domain.events.identity import contact_lane
 from headrace.domain.messages.guardrails import (
     Decision,
@@ -25,6 +26,7 @@ from headrace.domain.messages.guardrails import (
 from headrace.domain.messages.kinds import MAIL_SKIP, Channel, MessageKind, MessageStatus
 from headrace.domain.messages.receiver_breaker import PROBE_US
 from headrace.domain.messages.sending_policies import SendingPolicies
+from headrace.domain.messages.tokens import MessageKeys
 from headrace.faults import armed, fail_point
 from headrace.store.access.sending_policies import read_sending_policies, wants_event
 from headrace.store.contract.messages import (
@@ -56,7 +58,10 @@ PAUSED_US = 30_000_000
 #: Claims read by one scan for lost ones.
 LEASED_MAX = 1000
 
-_DUE = "SELECT 1 FROM messages m WHERE m.project_id = p.id AND m.kind = '{}' AND m.due_us <= $1"
+_DUE = (
+    "SELECT 1 FROM messages m WHERE m.project_id = p.id AND m.channel = $2 AND m.kind = '{}' "
+    "AND m.due_us <= $1"
+)
 # One index look-up for each project and kind, however much of each waits.
 DUE_PROJECTS = sql(
     "SELECT p.id FROM projects p "
@@ -64,11 +69,11 @@ DUE_PROJECTS = sql(
     "ORDER BY p.id"
 )
 CANDIDATES = sql(
-    "SELECT lane, id, claims FROM messages WHERE project_id = $1 AND kind = $2 AND due_us <= $3 "
-    "AND lane = ANY($5::smallint[]) ORDER BY due_us LIMIT $4",
+    "SELECT lane, id, claims FROM messages WHERE project_id = $1 AND channel = $6 AND kind = $2 "
+    "AND due_us <= $3 AND lane = ANY($5::smallint[]) ORDER BY due_us LIMIT $4",
     # One process works all lanes in SQLite.
-    sqlite="SELECT lane, id, claims FROM messages WHERE project_id = ?1 AND kind = ?2 "
-    "AND due_us <= ?3 ORDER BY due_us LIMIT ?4",
+    sqlite="SELECT lane, id, claims FROM messages WHERE project_id = ?1 AND channel = ?6 "
+    "AND kind = ?2 AND due_us <= ?3 ORDER BY due_us LIMIT ?4",
 )
 # Compare-and-set: of two workers with the same candidates, the second finds other numbers.
 CLAIM = sql(
@@ -85,7 +90,7 @@ RENEW = sql(
 )
 LEASED = sql(
     "SELECT id, claims, owner, lease_until_us FROM messages WHERE lease_until_us > 0 "
-    "ORDER BY lease_until_us LIMIT $1"
+    "AND channel = $2 ORDER BY lease_until_us LIMIT $1"
 )
 _STARTED = sql(
     "UPDATE messages SET attempt = $3, handed_us = $4, subject = $5, "
@@ -120,7 +125,7 @@ class _Lost(msgspec.Struct, frozen=True):
 
 
 class Outbox:
-    """The queue of all projects.
+    """The queue of mail of all projects; `headrace.store.push.outbox` has that of push.
 
     Args:
         clock_us: the store's clock.
@@ -128,6 +133,9 @@ class Outbox:
         is_alive: whether the process that an owner names still runs; claims of a dead one are taken
             back at once instead of at the end of its lease.
     """
+
+    channel = Channel.MAIL
+    skip_event = MAIL_SKIP
 
     def __init__(
         self,
@@ -170,19 +178,19 @@ class Outbox:
     async def _due(
         self, tx: Transaction, now_us: int, lanes: Sequence[int], limit: int
     ) -> list[tuple[int, str, int]]:
-        projects = [row[0] for row in await tx.rows(DUE_PROJECTS, now_us)]
+        projects = [row[0] for row in await tx.rows(DUE_PROJECTS, now_us, self.channel)]
         self._turn += 1
         first = self._turn % max(len(projects), 1)
         turns = (projects[first:] + projects[:first])[:limit]
         keys: list[tuple[int, str, int]] = []
         for index, project_id in enumerate(turns):
             policies = await read_sending_policies(tx, project_id)
-            if Channel.MAIL in policies.sending_paused.channels:
+            if self.channel in policies.sending_paused.channels:
                 continue
             share = max(1, (limit - len(keys)) // (len(turns) - index))
             for kind in (MessageKind.TRANSACTIONAL, MessageKind.MARKETING):
                 if share > 0:
-                    values = (project_id, kind.value, now_us, share, lanes)
+                    values = (project_id, kind.value, now_us, share, lanes, self.channel)
                     rows = await tx.rows(CANDIDATES, *values)
                     keys += [(row[0], row[1], row[2]) for row in rows]
                     share -= len(rows)
@@ -217,7 +225,7 @@ class Outbox:
                 policies = known[message.project_id]
                 contact = await find_contact(tx, message, policies)
                 current = msgspec.structs.replace(start, claimed=held.claimed)
-                facts = await read_facts(tx, keys, current, contact, policies, now_us)
+                facts = await self._facts(tx, keys, current, contact, policies, now_us)
                 if isinstance(facts, Reason):
                     verdict = Verdict(
                         guardrail=Guardrail.SUBSCRIPTION, decision=Decision.SKIP, reason=facts
@@ -229,12 +237,12 @@ class Outbox:
                 if verdict.decision is Decision.PASS:
                     if held.claimed.message.attempt == 0:
                         await count_sent(tx, message, policies, now_us)
-                    results[message.id] = await _begin(tx, current, now_us)
+                    results[message.id] = await self._begin(tx, current, now_us)
                 else:
-                    rejected = await _reject(tx, held.claimed, verdict, now_us)
+                    rejected = await self._reject(tx, held.claimed, verdict, now_us)
                     results[message.id] = rejected
                     if rejected.state is MessageStatus.SKIPPED:
-                        events += await _skip_event(tx, message, rejected)
+                        events += await self._skipped(tx, message, rejected)
             await self._system_events.insert(tx, events, now_us)
             return results
 
@@ -252,7 +260,8 @@ class Outbox:
             held = await hold(tx, claim.message.id)
             if held is None or not held.is_of(owner, claim.claim):
                 return False
-            state_now = _or_unknown(held.claimed, state)
+            await self._not_sendable(tx, held.claimed, state, reason, now_us)
+            state_now = self._ended_as(held.claimed, state)
             key = key_of(claim.message.id)
             finished_us = now_us if state_now.final else None
             await tx.run(_ENDED, *key, state_now.value, reason, rule, finished_us)
@@ -275,7 +284,7 @@ class Outbox:
 
         async def work(tx: Transaction) -> dict[str, EndResult]:
             await tx.run(BY_KEYS)
-            outcomes = Outcomes(tx, now_us)
+            outcomes = self._outcomes(tx, now_us)
             results = {
                 one.claimed.message.id: await outcomes.record(keys, owner, one) for one in ordered
             }
@@ -316,7 +325,7 @@ class Outbox:
     async def rescue(self, limit: int) -> int:
         """Reclaim messages of dead workers, up to `limit`; returns how many."""
         now_us = self._clock_us()
-        rows = await self._database.read(lambda tx: tx.rows(LEASED, LEASED_MAX))
+        rows = await self._database.read(lambda tx: tx.rows(LEASED, LEASED_MAX, self.channel))
         lost = [
             _Lost(message_id, claim, until_us)
             for message_id, claim, owner, until_us in rows
@@ -346,26 +355,73 @@ class Outbox:
         number = await tx.value(_BEGUN, *key, message.attempt, held.claim)
         if number is not None and not armed("message_sent_again"):
             # An unknown outcome has no event.
-            await Outcomes(tx, now_us).unknown(held, number)
+            await self._outcomes(tx, now_us).unknown(held, number)
             return
         crashes = held.crashes + died
         if crashes >= CRASHES_MAX:
-            state = _or_unknown(held, MessageStatus.FAILED)
+            state = self._ended_as(held, MessageStatus.FAILED)
             finished_us = now_us if state.final else None
             rule = f"{crashes} workers died while they held it"
+            await self._not_sendable(tx, held, MessageStatus.FAILED, "poison", now_us)
             await tx.run(_ENDED, *key, state.value, "poison", rule, finished_us)
             return
         state = MessageStatus.QUEUED if message.attempt == 0 else MessageStatus.DEFERRED
         await tx.run(_GIVE_BACK, *key, state.value, now_us, crashes)
 
+    # --- what differs by channel ---------------------------------------------------------------
 
-async def _begin(tx: Transaction, start: Start, now_us: int) -> StartResult:
-    held = start.claimed
-    key = key_of(held.message.id)
-    number = held.message.attempt + 1
-    await tx.run(ADD_ATTEMPT, *key, number, held.claim, start.relay, now_us)
-    await tx.run(_STARTED, *key, number, now_us, start.subject, start.mail_key)
-    return StartResult(attempt=number)
+    def _outcomes(self, tx: Transaction, now_us: int) -> Outcomes:
+        return Outcomes(tx, now_us)
+
+    async def _facts(
+        self,
+        tx: Transaction,
+        keys: MessageKeys,
+        start: Start,
+        contact: Contact | None,
+        policies: SendingPolicies,
+        now_us: int,
+    ) -> Facts | Reason:
+        return await read_facts(tx, keys, start, contact, policies, now_us)
+
+    async def _begin(self, tx: Transaction, start: Start, now_us: int) -> StartResult:
+        held = start.claimed
+        key = key_of(held.message.id)
+        number = held.message.attempt + 1
+        await tx.run(ADD_ATTEMPT, *key, number, held.claim, start.relay, now_us)
+        await tx.run(_STARTED, *key, number, now_us, start.subject, start.mail_key)
+        return StartResult(attempt=number)
+
+    async def _reject(
+        self, tx: Transaction, held: Claimed, verdict: Verdict, now_us: int
+    ) -> StartResult:
+        key = key_of(held.message.id)
+        reason = None if verdict.reason is None else verdict.reason.value
+        if verdict.decision is Decision.DEFER:
+            state = self._ended_as(held, MessageStatus.DEFERRED)
+            due_us = now_us + PAUSED_US if verdict.until_us is None else verdict.until_us
+            await tx.run(_DEFER, *key, state.value, reason, verdict.rule, due_us, now_us)
+        else:
+            state = self._ended_as(held, MessageStatus.SKIPPED)
+            finished_us = now_us if state.final else None
+            await tx.run(_ENDED, *key, state.value, reason, verdict.rule, finished_us)
+        return StartResult(state=state, reason=reason)
+
+    async def _skipped(
+        self, tx: Transaction, message: Message, rejected: StartResult
+    ) -> list[SystemEvent]:
+        if not await wants_event(tx, message.project_id, self.skip_event):
+            return []
+        return await mail_event(tx, message, self.skip_event, reason=rejected.reason)
+
+    async def _not_sendable(
+        self, tx: Transaction, held: Claimed, state: MessageStatus, reason: str, now_us: int
+    ) -> None:
+        """Follow the end of a message that cannot be sent."""
+
+    def _ended_as(self, held: Claimed, state: MessageStatus) -> MessageStatus:
+        """The state, or `unknown` when an earlier attempt may have reached the relay."""
+        return MessageStatus.UNKNOWN if held.unknowns else state
 
 
 async def _probed(
@@ -384,33 +440,6 @@ async def _probed(
         return None
     # Another worker's message probes.
     return judge(replace(facts, receiver_probe_us=until_us), policies, now_us)
-
-
-async def _reject(tx: Transaction, held: Claimed, verdict: Verdict, now_us: int) -> StartResult:
-    key = key_of(held.message.id)
-    reason = None if verdict.reason is None else verdict.reason.value
-    if verdict.decision is Decision.DEFER:
-        state = _or_unknown(held, MessageStatus.DEFERRED)
-        due_us = now_us + PAUSED_US if verdict.until_us is None else verdict.until_us
-        await tx.run(_DEFER, *key, state.value, reason, verdict.rule, due_us, now_us)
-    else:
-        state = _or_unknown(held, MessageStatus.SKIPPED)
-        finished_us = now_us if state.final else None
-        await tx.run(_ENDED, *key, state.value, reason, verdict.rule, finished_us)
-    return StartResult(state=state, reason=reason)
-
-
-async def _skip_event(
-    tx: Transaction, message: Message, rejected: StartResult
-) -> list[SystemEvent]:
-    if not await wants_event(tx, message.project_id, MAIL_SKIP):
-        return []
-    return await mail_event(tx, message, MAIL_SKIP, reason=rejected.reason)
-
-
-def _or_unknown(held: Claimed, state: MessageStatus) -> MessageStatus:
-    """The state, or `unknown` when an earlier attempt may have reached the relay."""
-    return MessageStatus.UNKNOWN if held.unknowns else state
 
 
 def _lock_order(start: Start) -> tuple[int, str, str]:

@@ -112,13 +112,13 @@ class Outcomes:
         if ended.attempt is None:
             if not held.is_of(owner, ended.claimed.claim):
                 return EndResult()
-            held, ended = await _begun(self._tx, held, ended, self._now_us)
+            held, ended = await begun(self._tx, held, ended, self._now_us)
         reply = (ended.phase, ended.code, ended.status, ended.diagnostic)
         if not await self._end_attempt(held.claimed.message, ended, reply):
             return EndResult()
-        if not _settles(held, owner, ended):
+        if not settles(held, owner, ended):
             return EndResult()
-        settlement = await self._decide(held.claimed, ended.outcome, ended.jitter)
+        settlement = await self._decide(held.claimed, ended)
         await self._write(held.claimed, ended, settlement)
         self._note(held.claimed.message, ended, settlement)
         await self._follow(keys, held.claimed.message, ended, settlement)
@@ -128,7 +128,7 @@ class Outcomes:
         """Record an attempt whose worker died before it recorded the outcome."""
         ended = Ended(claimed=held, attempt=number, outcome=ReplyClass.UNKNOWN)
         await self._end_attempt(held.message, ended, (None, None, None, LOST))
-        settlement = await self._decide(held, ReplyClass.UNKNOWN, 0.5)
+        settlement = await self._decide(held, ended)
         await self._write(held, ended, settlement)
 
     def _note(self, message: Message, ended: Ended, settlement: Settlement) -> None:
@@ -172,8 +172,9 @@ class Outcomes:
             self._policies[project_id] = sending, retry
         return self._policies[project_id]
 
-    async def _decide(self, held: Claimed, outcome: ReplyClass, jitter: float) -> Settlement:
-        message = held.message
+    async def _decide(self, held: Claimed, ended: Ended) -> Settlement:
+        message, outcome = held.message, ended.outcome
+        assert isinstance(outcome, ReplyClass)
         sending, retry = await self._policies_of(message.project_id)
         settlement = settle(
             outcome,
@@ -189,7 +190,7 @@ class Outcomes:
             now_us=self._now_us,
             policy=retry,
             unknown=sending.unknown_outcome(message.kind),
-            jitter=jitter,
+            jitter=ended.jitter,
         )
         if settlement.status is MessageStatus.EXPIRED and held.unknowns:
             # An earlier attempt may have arrived.
@@ -276,7 +277,7 @@ class Outcomes:
         )
 
 
-async def _begun(tx: Transaction, held: Held, ended: Ended, now_us: int) -> tuple[Held, Ended]:
+async def begun(tx: Transaction, held: Held, ended: Ended, now_us: int) -> tuple[Held, Ended]:
     """Write the row of an attempt that ended before the hand-over."""
     key = key_of(held.claimed.message.id)
     number = held.claimed.message.attempt + 1
@@ -290,7 +291,7 @@ async def _begun(tx: Transaction, held: Held, ended: Ended, now_us: int) -> tupl
     )
 
 
-def _settles(held: Held, owner: str, ended: Ended) -> bool:
+def settles(held: Held, owner: str, ended: Ended) -> bool:
     """Whether an attempt decides the state of its message."""
     if held.is_of(owner, ended.claimed.claim):
         return True

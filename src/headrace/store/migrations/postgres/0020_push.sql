@@ -238,3 +238,8 @@ CREATE TABLE push_jobs (
 );
 CREATE INDEX push_jobs_project ON push_jobs (project_id, number);
 CREATE INDEX push_jobs_open ON push_jobs (number) WHERE status IN ('scheduled', 'running');
+
+-- Mail and push are claimed by loops of their own.
+DROP INDEX messages_due;
+CREATE INDEX messages_due ON messages (project_id, channel, kind, due_us)
+    WHERE due_us IS NOT NULL;

@@ -1,0 +1,312 @@
+"""`/push/notifications`: send a push, and what became of it. `/push/tests`: to one device."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain.errors import ErrorCode
+from headrace.domain.events.problems import read_object
+from headrace.domain.json_fields import FieldReader
+from headrace.domain.push.kinds import NotificationState
+from headrace.domain.push.request import decode_push
+from headrace.domain.timestamps import to_text
+from headrace.http.routing.context import context_of, json_response
+from headrace.http.routing.media import read_body
+from headrace.http.routing.path import not_found, path_uuid
+from headrace.http.routing.route import SEND, created, get, json_body, ok, post
+from headrace.http.server.head import Head
+from headrace.store.push.sends import PushSend, SentNotification
+
+
+class PushTextInput(msgspec.Struct, forbid_unknown_fields=True):
+    """The notification in one language."""
+
+    code: str
+    title: str
+    body: str
+    label: str | None = None
+
+
+class PushNotificationInput(msgspec.Struct, forbid_unknown_fields=True):
+    """What is shown, unless a text for the language of the device is given."""
+
+    title: str
+    body: str
+    launch_url: str | None = None
+    image_url: str | None = None
+
+
+class PushButtonInput(msgspec.Struct, forbid_unknown_fields=True):
+    """A button; `title` is an older name of `text`."""
+
+    id: str
+    text: str | None = None
+    title: str | None = None
+    launch_url: str | None = None
+
+
+class PushTokenInput(msgspec.Struct, forbid_unknown_fields=True):
+    """A token of FCM or APNs."""
+
+    token: str
+    platform: Literal["android", "ios"]
+
+
+class PushKeysInput(msgspec.Struct, forbid_unknown_fields=True):
+    """Public keys of a browser, base64url."""
+
+    p256dh: str
+    auth: str
+
+
+class PushSubscriptionInput(msgspec.Struct, forbid_unknown_fields=True):
+    """A `PushSubscription` of a browser, as JSON."""
+
+    endpoint: str
+    keys: PushKeysInput
+    expiration_time: float | None = msgspec.field(default=None, name="expirationTime")
+
+
+class PushAndroidInput(msgspec.Struct, forbid_unknown_fields=True):
+    """Options for Android."""
+
+    channel_id: str | None = None
+    sound: str | None = None
+    ttl: str | None = None
+
+
+class PushIosInput(msgspec.Struct, forbid_unknown_fields=True):
+    """Options for iOS."""
+
+    sound: str | None = None
+    badge: int | None = None
+    mutable_content: bool | None = None
+    apns_environment: Literal["sandbox", "production"] | None = None
+
+
+class PushInput(msgspec.Struct, forbid_unknown_fields=True):
+    """A push. Exactly one of the members from `tokens` to `audiences` is required."""
+
+    app_id: str
+    notification: PushNotificationInput
+    tokens: list[PushTokenInput] | None = None
+    web_subscriptions: list[PushSubscriptionInput] | None = None
+    device_ids: list[str] | None = None
+    contact_ids: list[str] | None = None
+    external_ids: list[str] | None = None
+    emails: list[str] | None = None
+    audiences: list[str] | None = None
+    excluded_audiences: list[str] | None = None
+    platforms: list[Literal["android", "ios", "web"]] | None = None
+    environment: Literal["production", "development"] | None = None
+    scheduled_at: str | None = None
+    messages: list[PushTextInput] | None = None
+    buttons: list[PushButtonInput] | None = None
+    data: dict[str, Any] | None = None
+    android: PushAndroidInput | None = None
+    ios: PushIosInput | None = None
+    kind: Literal["marketing", "transactional"] | None = None
+    topic_id: str | None = None
+    ttl_seconds: int | None = None
+    urgency: Literal["very-low", "low", "normal", "high"] | None = None
+    idempotency_key: str | None = None
+
+
+class PushTestInput(msgspec.Struct, forbid_unknown_fields=True):
+    """A test to one device."""
+
+    app_id: str
+    device_id: str
+    title: str
+    body: str
+
+
+class SentPushResponse(msgspec.Struct):
+    """The notification of one device."""
+
+    id: str
+    platform: str
+    device_id: str | None
+    contact_id: str | None
+    status: str
+    reason: str | None
+    sent_at: str | None
+    opened_at: str | None
+
+
+class PushResponse(msgspec.Struct):
+    """A push with what became of it."""
+
+    id: str
+    app_id: str
+    #: Notifications, one for each device; of a send to audiences contacts until it is done.
+    total: int
+    queued: int
+    sent: int
+    failed: int
+    skipped: int
+    #: Targets that are unknown, and contacts without a device.
+    unknown: int
+    without_device: int
+    #: Of a send to audiences, else null.
+    broadcast_id: str | None
+    broadcast_status: str | None
+    #: The first 1,000.
+    notifications: list[SentPushResponse]
+    created_at: str
+    deduplicated: bool
+
+
+_QUEUED = (NotificationState.QUEUED, NotificationState.SENDING, NotificationState.DEFERRED)
+_FAILED = (NotificationState.FAILED, NotificationState.EXPIRED)
+_SKIPPED = (NotificationState.SKIPPED, NotificationState.CANCELLED)
+
+
+async def send_push(request: Request) -> Response:
+    """`POST /push/notifications`."""
+    return await _send(request, await read_body(request))
+
+
+async def test_push(request: Request) -> Response:
+    """`POST /push/tests`."""
+    members = read_object(await read_body(request))
+    check = FieldReader(members, ("app_id", "device_id", "title", "body"), "a test")
+    check.require("app_id", "device_id", "title", "body")
+    check.raise_if_any()
+    body = {
+        "app_id": members["app_id"],
+        "device_ids": [members["device_id"]],
+        "notification": {"title": members["title"], "body": members["body"]},
+    }
+    return await _send(request, json.dumps(body).encode())
+
+
+async def _send(request: Request, body: bytes) -> Response:
+    context = context_of(request)
+    head: Head = request.scope["state"]["head"]
+    key = head.headers.get(b"idempotency-key")
+    wanted = decode_push(
+        body,
+        context.services.clock_us(),
+        header_key=None if key is None else key.decode("latin-1"),
+    )
+    project = context.principal.project
+    sent = await context.services.push_sending.send(
+        project.id, wanted, project.policies, actor=context.principal.key_id
+    )
+    status = 200 if sent.deduplicated else 201
+    response = json_response({"data": push_response(sent)}, status)
+    if sent.mismatch:
+        response.headers["Idempotency-Mismatch"] = "true"
+    return response
+
+
+async def get_push(request: Request) -> Response:
+    """`GET /push/notifications/{id}`."""
+    context = context_of(request)
+    sends = context.services.store.push.sends
+    found = await sends.get(context.project_id, path_uuid(request))
+    if found is None:
+        raise not_found()
+    return json_response({"data": push_response(found)})
+
+
+def push_response(sent: PushSend) -> PushResponse:
+    """A push as the API shows it."""
+
+    def count(*states: NotificationState) -> int:
+        return sum(sent.states.get(each.value, 0) for each in states)
+
+    made = sum(sent.states.values())
+    is_open = sent.job_status in {"scheduled", "running"}
+    total = max(made, sent.counts.targets) if is_open else made
+    return PushResponse(
+        id=sent.id,
+        app_id=sent.app_id,
+        total=total,
+        queued=count(*_QUEUED) + total - made,
+        sent=count(NotificationState.SENT),
+        failed=count(*_FAILED),
+        skipped=count(*_SKIPPED),
+        unknown=sent.counts.unknown,
+        without_device=sent.counts.without_device,
+        broadcast_id=None if sent.job_status is None else sent.id,
+        broadcast_status=sent.job_status,
+        notifications=[_notification(each) for each in sent.notifications],
+        created_at=to_text(sent.created_us),
+        deduplicated=sent.deduplicated,
+    )
+
+
+def _notification(one: SentNotification) -> SentPushResponse:
+    return SentPushResponse(
+        id=one.id,
+        platform=one.platform,
+        device_id=one.device_id,
+        contact_id=one.contact_id,
+        status=one.state,
+        reason=one.reason,
+        sent_at=None if one.sent_us is None else to_text(one.sent_us),
+        opened_at=None if one.opened_us is None else to_text(one.opened_us),
+    )
+
+
+_EXAMPLE = {
+    "app_id": "k3wq7n2hxb",
+    "external_ids": ["user-42"],
+    "notification": {"title": "Your order", "body": "It is on its way."},
+    "buttons": [{"id": "track", "text": "Track it", "launch_url": "https://example.com/track"}],
+}
+
+ROUTES = (
+    post(
+        "/push/notifications",
+        send_push,
+        SEND,
+        name="sendPush",
+        summary="Send a push",
+        description="To the devices that the request names by one of seven styles. Everything is "
+        "stored before the response, and sent after it. Only Web Push is sent: devices with "
+        "Android and iOS are counted as failed with the reason `not_supported`.",
+        bodies=json_body(PushInput, example=_EXAMPLE),
+        responses=(
+            created("Accepted for sending.", PushResponse),
+            ok("The push that has this key.", PushResponse),
+        ),
+        errors=(ErrorCode.IDEMPOTENCY_KEY_REUSED,),
+    ),
+    get(
+        "/push/notifications/{id}",
+        get_push,
+        name="getPush",
+        summary="Get a push and its status",
+        responses=(ok("The push.", PushResponse),),
+    ),
+    post(
+        "/push/tests",
+        test_push,
+        SEND,
+        name="testPush",
+        summary="Send a test to one device",
+        description="A transactional push, listed as any other.",
+        bodies=json_body(
+            PushTestInput,
+            example={
+                "app_id": "k3wq7n2hxb",
+                "device_id": "5f0c7a0e-6d8e-4a8f-9b7c-1d2e3f405162",
+                "title": "Test",
+                "body": "It works.",
+            },
+        ),
+        responses=(
+            created("Accepted for sending.", PushResponse),
+            ok("The push that has this key.", PushResponse),
+        ),
+        errors=(ErrorCode.IDEMPOTENCY_KEY_REUSED,),
+    ),
+)

@@ -1,0 +1,109 @@
+"""What pushes are made of, read for the messages of one claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from headrace.domain.access.sealing import KeyRing, Purpose
+from headrace.domain.push.content import PushContent
+from headrace.store.access.sealing import SecretKeyError, opened
+from headrace.store.contract.messages import Claimed
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.transaction import Database, Transaction
+from headrace.store.messages.message_rows import CONTENT
+from headrace.store.messages.message_rows import key_of as message_key
+from headrace.store.push.apps import GET as APP
+from headrace.store.push.apps import push_app
+from headrace.store.push.notification_rows import (
+    STATES,
+    Destination,
+    PushMessage,
+    destinations,
+    key_of,
+    read_push,
+)
+
+CONTENT_OF_SEND = sql("SELECT content FROM push_sends WHERE lane = $1 AND id = $2")
+_OPEN = frozenset({"queued", "sending", "deferred"})
+
+
+class PushMaterial(msgspec.Struct, frozen=True, kw_only=True):
+    """What one message is made of."""
+
+    push: PushMessage
+    content: PushContent
+    #: Private key of the app, PEM; None: this process cannot open it.
+    vapid_key: str | None
+    #: Devices that have not got it.
+    destinations: tuple[Destination, ...]
+
+
+class PushMaterials:
+    """Reads what pushes are made of, without taking the writer."""
+
+    def __init__(self, database: Database, keys: KeyRing) -> None:
+        self._database = database
+        self._keys = keys
+
+    async def read(self, claims: Sequence[Claimed]) -> dict[str, PushMaterial | None]:
+        """By the id of the message; None when its request or app is gone."""
+
+        async def work(tx: Transaction) -> dict[str, PushMaterial | None]:
+            reader = _Reader(tx, self._keys)
+            return {one.message.id: await reader.material(one) for one in claims}
+
+        return await self._database.read(work, snapshot=True)
+
+
+class _Reader:
+    """Reads each request and app once."""
+
+    def __init__(self, tx: Transaction, keys: KeyRing) -> None:
+        self._tx = tx
+        self._keys = keys
+        self._contents: dict[str, PushContent | None] = {}
+        self._app_keys: dict[tuple[int, str], tuple[bool, str | None]] = {}
+
+    async def material(self, claimed: Claimed) -> PushMaterial | None:
+        message = claimed.message
+        text = await self._tx.value(CONTENT, *message_key(message.id))
+        if text is None:
+            return None
+        push = read_push(text)
+        found, vapid_key = await self._key_of(message.project_id, push.app_id)
+        content = await self._content_of(push.send_id)
+        if not found or content is None:
+            return None
+        states = {row[0]: row[1] for row in await self._tx.rows(STATES, message.id)}
+        wanted = await destinations(self._tx, message, push)
+        return PushMaterial(
+            push=push,
+            content=content,
+            vapid_key=vapid_key,
+            destinations=tuple(
+                one for one in wanted if states.get(one.notification_id, "queued") in _OPEN
+            ),
+        )
+
+    async def _content_of(self, send_id: str) -> PushContent | None:
+        if send_id not in self._contents:
+            text = await self._tx.value(CONTENT_OF_SEND, *key_of(send_id))
+            self._contents[send_id] = (
+                None if text is None else msgspec.json.decode(text, type=PushContent)
+            )
+        return self._contents[send_id]
+
+    async def _key_of(self, project_id: int, app_id: str) -> tuple[bool, str | None]:
+        place = (project_id, app_id)
+        if place not in self._app_keys:
+            row = await self._tx.row(APP, project_id, app_id)
+            key = None
+            if row is not None:
+                try:
+                    key = opened(self._keys, push_app(row).vapid_private_key, Purpose.VAPID)
+                except SecretKeyError:
+                    key = None
+            self._app_keys[place] = (row is not None, key)
+        return self._app_keys[place]
