@@ -31,6 +31,8 @@ NO_UUID = {
     # Push apps have short ids; clients choose those of devices, and services those of tokens.
     *("app_id", "device_id", "PushAppResponse.id", "PushApp.id", "public_id", "registration_id"),
     *("user_external_id", "external_user_id"),
+    # Chosen by callers.
+    *("PushButtonInput.id", "PushButton.id", "channel_id"),
 }
 
 

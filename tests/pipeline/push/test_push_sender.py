@@ -249,7 +249,7 @@ def test_a_service_that_fails_is_left_alone(session: StoreSession) -> None:
         shop = Shop(session, service)
         shop.register("d1")
         for number in range(5):
-            shop.send(idempotency_key=str(number))
+            shop.send(idempotency_key=f"push-{number}")
         sender = shop.work()
         assert len(service.received) == 5
         assert sender.pacing.free_us(f"127.0.0.1:{service.port}") > 0

@@ -19,6 +19,7 @@ from headrace.http.routing.context import context_of, json_response
 from headrace.http.routing.media import read_body
 from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import SEND, created, get, json_body, ok, post
+from headrace.http.routing.schema import Id, Time
 from headrace.http.server.head import Head
 from headrace.store.push.sends import PushSend, SentNotification
 
@@ -104,14 +105,14 @@ class PushInput(msgspec.Struct, forbid_unknown_fields=True):
     excluded_audiences: list[str] | None = None
     platforms: list[Literal["android", "ios", "web"]] | None = None
     environment: Literal["production", "development"] | None = None
-    scheduled_at: str | None = None
+    scheduled_at: Time | None = None
     messages: list[PushTextInput] | None = None
     buttons: list[PushButtonInput] | None = None
     data: dict[str, Any] | None = None
     android: PushAndroidInput | None = None
     ios: PushIosInput | None = None
     kind: Literal["marketing", "transactional"] | None = None
-    topic_id: str | None = None
+    topic_id: Id | None = None
     ttl_seconds: int | None = None
     urgency: Literal["very-low", "low", "normal", "high"] | None = None
     idempotency_key: str | None = None
@@ -129,20 +130,20 @@ class PushTestInput(msgspec.Struct, forbid_unknown_fields=True):
 class SentPushResponse(msgspec.Struct):
     """The notification of one device."""
 
-    id: str
+    id: Id
     platform: str
     device_id: str | None
-    contact_id: str | None
+    contact_id: Id | None
     status: str
     reason: str | None
-    sent_at: str | None
-    opened_at: str | None
+    sent_at: Time | None
+    opened_at: Time | None
 
 
 class PushResponse(msgspec.Struct):
     """A push with what became of it."""
 
-    id: str
+    id: Id
     app_id: str
     #: Notifications, one for each device; of a send to audiences contacts until it is done.
     total: int
@@ -154,11 +155,11 @@ class PushResponse(msgspec.Struct):
     unknown: int
     without_device: int
     #: Of a send to audiences, else null.
-    broadcast_id: str | None
+    broadcast_id: Id | None
     broadcast_status: str | None
     #: The first 1,000.
     notifications: list[SentPushResponse]
-    created_at: str
+    created_at: Time
     deduplicated: bool
 
 
