@@ -13,11 +13,13 @@ import asyncpg
 import pytest
 
 from headrace.domain.events.event import FirstCopy, NewEvent, Status
+from headrace.domain.events.identity import lane_of_key
 from headrace.domain.ids import first_sequence_at
 from headrace.domain.upkeep.retention import DAY_US
 from headrace.store.contract.events import EventFilter
 from headrace.store.contract.retention import Removed
-from headrace.store.engine.postgres.database import PoolOptions
+from headrace.store.engine.postgres.database import Database, PoolOptions
+from headrace.store.engine.postgres.migrate import _Steps
 from headrace.store.engine.postgres.packing import pack_next
 from headrace.store.engine.postgres.partitions import (
     BYTES_MEANT,
@@ -30,6 +32,7 @@ from headrace.store.engine.postgres.partitions import (
     partitions,
 )
 from headrace.store.events.event_lists import list_query
+from headrace.store.migrations import migrations
 from headrace.store.postgres import PostgresStore, open_store
 from headrace.store.queues.postgres import accept, claims
 from headrace.store.queues.postgres.keys import KeyMover
@@ -593,10 +596,8 @@ def test_events_are_accepted_while_partitions_are_dropped(session: StoreSession)
 
 def test_a_store_from_before_is_migrated_without_being_rewritten(place: PostgresPlace) -> None:
     """Its tables become the first partition, with the files that they have."""
-    session = StoreSession(place)
-    events = [finished_event(session, key=f"k{n}") for n in range(20)]
-    session.close()
-    _undo(place)
+    events = [new_event(key=f"k{n}") for n in range(20)]
+    _fill_before(place, events)
     files = place.run_sql(
         "SELECT pg_relation_filenode('events'), pg_relation_filenode('events_name')"
     )
@@ -621,37 +622,31 @@ def test_a_store_from_before_is_migrated_without_being_rewritten(place: Postgres
     session.close()
 
 
-#: The tables as the migration before has left them.
-_BEFORE = """
-INSERT INTO sorted_keys TABLE recent_keys;
-DROP TABLE recent_keys;
-DROP FUNCTION give_back_sorted;
-ALTER TABLE sorted_keys RENAME TO idempotency_keys;
-ALTER INDEX sorted_keys_pkey RENAME TO idempotency_keys_pkey;
-DROP VIEW stored_events;
-ALTER TABLE events DETACH PARTITION events_0;
-ALTER TABLE event_states DETACH PARTITION event_states_0;
-DROP TABLE events, event_states, dropped_ranges;
-ALTER TABLE events_0 RENAME TO events;
-ALTER TABLE event_states_0 RENAME TO event_states;
-ALTER INDEX events_0_pkey RENAME TO events_pkey;
-ALTER INDEX events_0_project RENAME TO events_project;
-ALTER INDEX events_0_name RENAME TO events_name;
-ALTER INDEX events_0_external_id RENAME TO events_external_id;
-ALTER INDEX events_0_email RENAME TO events_email;
-ALTER INDEX events_0_contact_id RENAME TO events_contact_id;
-ALTER INDEX events_0_source RENAME TO events_source;
-ALTER INDEX event_states_0_pkey RENAME TO event_states_pkey;
-ALTER INDEX event_states_0_contact RENAME TO event_states_contact;
-ALTER INDEX event_states_0_status RENAME TO event_states_status;
-CREATE VIEW stored_events AS SELECT * FROM events;
-DROP TABLE automations, automation_versions, automation_inbox, automation_entries, automation_runs,
-    automation_notes, rejected_starts, push_apps, push_devices, push_device_events, push_sends,
-    push_notifications, push_attempts, push_engagement, push_jobs;
-DELETE FROM schema_migrations WHERE number >= 14
-"""
+def _fill_before(place: PostgresPlace, events: list[NewEvent]) -> None:
+    """Give a place an older store, from before partitions, with these events, processed."""
+    place.remove()
+    place.database = place.server.new_database(migrated=False)
+    place.url = place.server.url(place.database)
+    steps = [step for step in migrations("postgres") if step.number < 14]
+    keyed = [(event.idempotency_hash, event) for event in events if event.idempotency_hash]
 
+    async def fill() -> None:
+        database = Database(place.url, PoolOptions())
+        await database.connect()
+        await database.write(_Steps(steps))
 
-def _undo(place: PostgresPlace) -> None:
-    for statement in _BEFORE.split(";"):
-        place.run_sql(statement)
+        async def insert(connection: Any) -> None:
+            await connection.execute(accept.INSERT_EVENTS, *accept._event_columns(events))
+            await connection.executemany(
+                "INSERT INTO idempotency_keys VALUES ($1, $2, $3, $4)",
+                [(lane_of_key(key), key, event.lane, event.sequence) for key, event in keyed],
+            )
+            await connection.execute(
+                "INSERT INTO event_states (lane, sequence, project_id, status, attempts) "
+                f"SELECT lane, sequence, project_id, {Status.PROCESSED:d}, 0 FROM events"
+            )
+
+        await database.write(insert)
+        await database.close()
+
+    asyncio.run(fill())
