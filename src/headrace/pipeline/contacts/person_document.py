@@ -260,7 +260,7 @@ def _event(row: Sequence[Any], details: dict[str, list[Any]]) -> dict[str, Any]:
 
 def _dead_letter(row: Sequence[Any]) -> dict[str, Any]:
     _, dead_letter_id, kind, subscriber_id, cause, error, attempts, *rest = row
-    first_us, dead_us, state, closed_us, closed_by, reason = rest
+    first_us, dead_us, state, closed_us, closed_by, reason, run_id = rest
     return {
         "id": dead_letter_id,
         "kind": kind,
@@ -274,6 +274,7 @@ def _dead_letter(row: Sequence[Any]) -> dict[str, Any]:
         "closed_at": _time(closed_us),
         "closed_by": closed_by,
         "reason": reason,
+        "run_id": run_id,
     }
 
 
