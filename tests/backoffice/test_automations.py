@@ -92,7 +92,7 @@ def test_a_run_is_found_from_everywhere_and_cancelled(owner: Person, shop: Shop)
     assert "The run is cancelled." in said(owner, cancelled.headers["location"])
     assert "by mistake" in page(owner, shop, run)
     again = owner.post(f"{shop.path}{run}/cancel", {"reason": "x"})
-    assert "already ended" in said(owner, again.headers["location"])
+    assert "Nothing was changed" in said(owner, again.headers["location"])
     page(owner, shop, f"/automation-runs/{ABSENT}", 404)
 
 
