@@ -63,7 +63,7 @@ _REASONS: dict[str, str] = {
     Reason.MAX_DEFER: "it would have had to wait longer than max_defer_hours",
     Reason.SENDING_PAUSED: "sending is paused",
     Reason.PAUSED_HOLD: "its automation is paused",
-    Reason.OVERDUE: "it was overdue when its automation was resumed",
+    Reason.OVERDUE: "it was too late when its automation was resumed",
     Reason.FREQUENCY_CAP_WAIT: "a frequency cap delays it",
     Reason.QUIET_HOURS: "the contact has quiet hours",
     Reason.SEND_WINDOW: "no send window is open in the time zone of the contact",
