@@ -92,7 +92,7 @@ def test_many_are_replayed_and_waited_for(server: RunningServer) -> None:
     done = json.loads(run(server, "replay", *filters, "--json"))
 
     assert (done["status"], done["done"], done["total"]) == ("done", 3, 3)
-    assert server.ask(f"/replays/{done['id']}")["data"] == done
+    assert server.ask(f"/replays/{done['id']}")["data"].items() >= done.items()
     assert listed(server, *filters) == []
 
 

@@ -33,7 +33,7 @@ Place = tuple[str, str]
 #: Parameters with the same value in both projects.
 NO_IDS = {
     *(("events", "key"), ("catalog", "event"), ("templates", "number")),
-    ("automations", "number"),
+    *(("automations", "number"), ("automations", "other")),
 }
 #: Its run waits for ever, as far as a test is concerned.
 DEFINITION = {
@@ -87,6 +87,8 @@ class Inhabitant:
         phone = Phone(Client(self.project.port, None), app_id)
         self.project.clients.append(phone.client)
         assert phone.send("init").status == 200
+        text = {"title": "a", "body": "b"}
+        push = {"app_id": app_id, "contact_ids": [contact_id], "notification": text}
         webhook_id = self._rows.subscriber(self.project.id, target="http://a/", events=["z.z"])
         return {
             ("events", "id"): event_id,
@@ -105,6 +107,7 @@ class Inhabitant:
             ("webhooks", "id"): webhook_id,
             ("push", "app_id"): app_id,
             ("push", "device_id"): phone.device_id,
+            ("push", "id"): send(client, "POST", "/push/notifications", **push).data["id"],
             ("domains", "id"): send(client, "POST", "/domains", name="example.org").data["id"],
             ("emails", "id"): sent["id"],
             ("messages", "id"): sent["messages"][0]["id"],
@@ -113,6 +116,7 @@ class Inhabitant:
             ("templates", "number"): "1",
             ("automations", "id"): automation_id,
             ("automations", "number"): "1",
+            ("automations", "other"): "1",
             ("automation-runs", "id"): client.get(runs).data[0]["id"],
             ("suppressions", "id"): send(client, "POST", "/suppressions", **address).data["id"],
             ("mail", "id"): client.post(

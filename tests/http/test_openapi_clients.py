@@ -32,6 +32,8 @@ PYTHON_EXCEPTIONS = {
     # It has no model for NDJSON, which has no schema. The same operation takes the batch as JSON.
     ("POST /events/batch", "Unsupported content type application/x-ndjson"),
     ("POST /contacts/batch", "Unsupported content type application/x-ndjson"),
+    # Nor for CSV.
+    ("POST /suppressions/import", "Unsupported content type text/csv"),
 }
 EXPECTED_USE = {
     "same": True,

@@ -37,11 +37,11 @@ async def event_automations(request: Request) -> Response:
 async def explain_automation(request: Request) -> Response:
     """`GET /automations/{id}/explain`."""
     context, automation_id = context_of(request), path_uuid(request)
+    of = await found_automation(context, automation_id)
     given = {name: context.query[name] for name in _NAMES if name in context.query}
     if len(given) != 1:
         message = f"give exactly one of {', '.join(_NAMES)}"
         raise invalid(FieldProblem("", message))
-    of = await found_automation(context, automation_id)
     contact = await find_contact(context.services.store, context.project_id, **given)
     if contact is None:
         raise not_found()

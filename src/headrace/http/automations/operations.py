@@ -11,6 +11,7 @@ from starlette.responses import Response
 from headrace.domain.automations.running.states import RunStatus
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.events.fields import check_contact_id
+from headrace.http.automations.drafts import found_automation
 from headrace.http.automations.run_responses import (
     RunDetailResponse,
     RunResponse,
@@ -152,6 +153,7 @@ async def retry_runs(request: Request) -> Response:
 
 async def _many(request: Request, action: RunAction, what: str) -> Response:
     context, automation_id = context_of(request), path_uuid(request)
+    await found_automation(context, automation_id)
     wish = read_bulk(await read_body(request), what)
     operations, project_id = _operations(request), context.project_id
     if wish.dry_run:

@@ -34,7 +34,11 @@ from headrace.store.automations.automations import Changes, WrongStatusError
 from headrace.store.automations.version_changes import WrongMigrationError
 from headrace.store.contract.automations import BULK_RUNS_MAX, VERSIONS_MAX, AutomationVersion
 
-_ANY: dict[str, Any] = {"type": ["object", "array", "string", "number", "boolean", "null"]}
+_ANY: dict[str, Any] = {
+    "type": ["object", "array", "string", "number", "boolean", "null"],
+    # Some generators of clients want to know what is in arrays.
+    "items": {},
+}
 
 
 class VersionDifference(msgspec.Struct, kw_only=True):
@@ -187,6 +191,7 @@ async def duplicate_automation(request: Request) -> Response:
 async def migrate_runs(request: Request) -> Response:
     """`POST /automations/{id}/runs/migrate`."""
     context, automation_id = context_of(request), path_uuid(request)
+    await found_automation(context, automation_id)
     wish = read_migration(await read_body(request))
     migrations = context.services.store.automations.migrations
     shown = None

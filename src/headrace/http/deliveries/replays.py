@@ -159,10 +159,7 @@ async def get_replay(request: Request) -> Response:
     found = await context.services.store.replays.get(context.project_id, path_uuid(request))
     if found is None:
         raise not_found()
-    outcome = await context.services.store.replays.outcome(context.project_id, found.id)
-    counts = msgspec.structs.asdict(outcome)
-    shown = msgspec.structs.replace(_response(found), **counts)
-    return json_response({"data": shown})
+    return json_response({"data": await _with_outcome(context, found)})
 
 
 async def stop_replay(request: Request) -> Response:
@@ -177,7 +174,12 @@ async def stop_replay(request: Request) -> Response:
         raise not_found()
     if not stopped:
         raise ApiError(ErrorCode.CONFLICT, f"This replay is already {found.status.value}.")
-    return json_response({"data": _response(found)})
+    return json_response({"data": await _with_outcome(context, found)})
+
+
+async def _with_outcome(context: Context, replay: Replay) -> ReplayResponse:
+    outcome = await context.services.store.replays.outcome(context.project_id, replay.id)
+    return msgspec.structs.replace(_response(replay), **msgspec.structs.asdict(outcome))
 
 
 ROUTES = (

@@ -39,7 +39,7 @@ class MailFigures(msgspec.Struct, kw_only=True):
 class DayFigures(MailFigures):
     """Mail of a day in UTC, the day on which it was handed over."""
 
-    day: Annotated[str, about(format="date")]
+    day: Annotated[str, about(format="date", examples=["2026-06-08"])]
 
 
 class ReceiverFigures(MailFigures):

@@ -16,7 +16,9 @@ _REF = "#/components/schemas/"
 _RULES = {"EventInput": EVENT_INPUT_RULES}
 
 #: Types of lower layers without formats; the field names imply them.
-_WITHOUT_FORMATS = {"TraceEntry"}
+_WITHOUT_FORMATS = {
+    *("TraceEntry", "ContactExplanation", "StartExplanation", "RunExplanation", "MailExplanation"),
+}
 _ID: dict[str, Any] = {"format": "uuid", "examples": ["0197a3f0-6b2e-7c41-9f0a-1d2c3b4a5f60"]}
 _TIME: dict[str, Any] = {"format": "date-time", "examples": ["2026-06-08T14:15:00.000Z"]}
 

@@ -304,11 +304,8 @@ def _fcm_app(app: PushApp) -> dict[str, str] | None:
     return None if app.fcm_app is None else msgspec.json.decode(app.fcm_app, type=dict[str, str])
 
 
-_DEVICE = {
-    "app_id": "k3v9m2xq7t",
-    "device_id": "0197a3f0-6b2e-7c41-9f0a-1d2c3b4a5f60",
-    "platform": "web",
-}
+_DEVICE_IDS = {"app_id": "k3v9m2xq7t", "device_id": "0197a3f0-6b2e-7c41-9f0a-1d2c3b4a5f60"}
+_DEVICE = {**_DEVICE_IDS, "platform": "web"}
 _INIT = json_body(DeviceFacts, example={**_DEVICE, "environment": "production"})
 _ENDPOINT = {
     "endpoint": "https://fcm.googleapis.com/fcm/send/cGFzcw",
@@ -325,9 +322,9 @@ _REGISTER = json_body(
 _SUBSCRIPTION = json_body(AddressedDevice, example={**_DEVICE, "subscribed": False})
 _TRACK = json_body(
     ClientEvent,
-    example={**_DEVICE, "event_type": "checkout.started", "properties": {"total": 4900}},
+    example={**_DEVICE_IDS, "event_type": "checkout.started", "properties": {"total": 4900}},
 )
-_TAGS = json_body(ClientTags, example={**_DEVICE, "tags": {"plan": "pro"}})
+_TAGS = json_body(ClientTags, example={**_DEVICE_IDS, "tags": {"plan": "pro"}})
 _APP = json_body(ClientApp, example={"app_id": "k3v9m2xq7t"})
 _ERRORS = (
     ErrorCode.FORBIDDEN,
