@@ -74,6 +74,26 @@ def test_it_is_verified_on_the_word_of_an_operator(owner: Person, shop: Shop, do
     assert "stays verified" in looked.text
 
 
+def test_one_that_an_automation_uses_is_deleted_only_by_force(
+    owner: Person, shop: Shop, domain: str
+) -> None:
+    of = {
+        "trigger": {"event_name": "go", "filters": {"ref": domain.rpartition("/")[2]}},
+        "steps": [{"key": "s", "type": "delay", "config": {"seconds": 3600}}],
+        "connections": [{"from": "trigger", "to": "s"}],
+    }
+    body = {"name": "Uses <it>", "definition": of}
+    made = shop.client.post("/automations", json=body).json()["data"]
+    assert shop.client.post(f"/automations/{made['id']}/publish").status_code == 200
+    refused = owner.post(f"{shop.path}{domain}/delete")
+    assert (
+        "Not deleted: automations use it: Uses &lt;it&gt;."
+        in owner.get(refused.headers["location"]).text
+    )
+    owner.post(f"{shop.path}{domain}/delete", {"force": "yes"})
+    page(owner, shop, domain, 404)
+
+
 def test_it_is_deleted(owner: Person, shop: Shop, domain: str) -> None:
     assert owner.post(f"{shop.path}{domain}/delete").status_code == 303
     page(owner, shop, domain, 404)

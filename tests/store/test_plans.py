@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.domain.events.identity import LANES
-from headrace.store.access import audit, members, rejections, sign_in
+from headrace.store.access import audit, automation_use, members, rejections, sign_in
 from headrace.store.automations import (
     advancing,
     applying,
@@ -670,6 +670,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     },
     "contact_writes.cancel_messages": (contact_writes.CANCEL_MESSAGES, "'{c1,c2}', 1"),
     "contact_writes.wake_runs": (contact_writes.WAKE_RUNS, "'{c1,c2}', 1"),
+    "automation_use.users": (automation_use.USERS, "1, 'd1', 100"),
     "automations.by_name": (automations.BY_NAME, "1, 'n1'"),
     "automations.list": (automations.LIST, "1, 200, 50, 'active', ''"),
     "automations.version": (automations.VERSION, "'au1', 1"),

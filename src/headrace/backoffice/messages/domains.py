@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.messages.notices import mail_page
+from headrace.backoffice.shell.deletion import forced, still_used
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.errors import ApiError
@@ -17,6 +18,7 @@ from headrace.domain.messages.dns_records import RecordCheck
 from headrace.domain.messages.kinds import DomainStatus
 from headrace.domain.messages.requests import DomainFields, check_domain
 from headrace.pipeline.messages.deliverability import read_deliverability
+from headrace.store.access.automation_use import UsedByAutomationsError
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
 
 _PURPOSES = {
@@ -124,9 +126,12 @@ async def verify(visit: PageRequest) -> Response:
 async def delete(visit: PageRequest) -> Response:
     """Delete it; messages waiting to be sent from it fail."""
     domain = await _find(visit)
-    await visit.store.messages.domains.delete(
-        visit.project.id, domain.id, visit.now_us, actor=visit.actor
-    )
+    try:
+        await visit.store.messages.domains.delete(
+            visit.project.id, domain.id, visit.now_us, force=forced(visit), actor=visit.actor
+        )
+    except UsedByAutomationsError as error:
+        return still_used(visit, _address(visit, domain), error)
     return visit.go(visit.project_url("/domains"), f"{domain.name} is deleted.")
 
 

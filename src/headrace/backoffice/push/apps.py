@@ -6,11 +6,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from headrace.backoffice.push.words import reason_words
+from headrace.backoffice.shell.deletion import forced, still_used
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.errors import ApiError
 from headrace.domain.push.app_requests import push_app_fields
 from headrace.domain.push.devices import is_app_id, is_device_id
+from headrace.store.access.automation_use import UsedByAutomationsError
 from headrace.store.contract.push import APPS_MAX, DeviceFilter, PushApp
 
 #: Devices of one page.
@@ -89,7 +91,12 @@ async def show_device(visit: PageRequest) -> Response:
 async def delete(visit: PageRequest) -> Response:
     """Delete the app; its clients are rejected from then on."""
     app = await _find(visit)
-    await visit.store.push.apps.delete(visit.project.id, app.id, visit.now_us, actor=visit.actor)
+    try:
+        await visit.store.push.apps.delete(
+            visit.project.id, app.id, visit.now_us, force=forced(visit), actor=visit.actor
+        )
+    except UsedByAutomationsError as error:
+        return still_used(visit, _address(visit, app), error)
     return visit.go(visit.project_url("/push-apps"), f"{app.name} is deleted.")
 
 

@@ -22,6 +22,7 @@ from headrace.http.contacts.contacts import ContactResponse
 from headrace.http.contacts.lists import contact_page
 from headrace.http.contacts.topics import name_taken
 from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.deletion import FORCE, used_by_automations
 from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE
 from headrace.http.routing.path import not_found, path_uuid
@@ -37,6 +38,7 @@ from headrace.http.routing.route import (
     post,
 )
 from headrace.http.routing.schema import Description, Id, Name, Time, about
+from headrace.store.access.automation_use import UsedByAutomationsError
 from headrace.store.contacts.groups.audiences import (
     Audiences,
     TooManyAudiencesError,
@@ -147,7 +149,14 @@ async def delete_audience(request: Request) -> Response:
     """`DELETE /audiences/{id}`: gone at once; its members are removed in the background."""
     context = context_of(request)
     audience_id = path_uuid(request)
-    if not await _store(context).delete(_project(context), audience_id, _now_us(context)):
+    force = context.query.get("force", False)
+    try:
+        removed = await _store(context).delete(
+            _project(context), audience_id, _now_us(context), force=force
+        )
+    except UsedByAutomationsError as error:
+        raise used_by_automations(error) from None
+    if not removed:
         raise not_found()
     return Response(status_code=204)
 
@@ -252,7 +261,9 @@ ROUTES = (
         summary="Delete an audience",
         description="The contacts are kept. They are removed from the audience in the background, "
         "each with a `sendrealm.audience.exited`.",
+        parameters=(FORCE,),
         responses=(no_content("Deleted."),),
+        errors=(ErrorCode.CONFLICT,),
     ),
     get(
         "/audiences/{id}/contacts",

@@ -21,6 +21,7 @@ from headrace.domain.contacts.topics import (
 )
 from headrace.domain.errors import ApiError, ErrorCode, FieldProblem
 from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.deletion import FORCE, used_by_automations
 from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE
 from headrace.http.routing.path import not_found, path_uuid
@@ -37,6 +38,7 @@ from headrace.http.routing.route import (
     put,
 )
 from headrace.http.routing.schema import Description, Id, Name, Time, about
+from headrace.store.access.automation_use import UsedByAutomationsError
 from headrace.store.contacts.groups.topics import TooManyTopicsError, Topics
 from headrace.store.contract.errors import StoreConflictError
 
@@ -201,7 +203,14 @@ async def delete_topic(request: Request) -> Response:
     """`DELETE /topics/{id}`: its subscriptions end without unsubscribe events."""
     context = context_of(request)
     topic_id = path_uuid(request)
-    if not await _store(context).delete(_project(context), topic_id, _now_us(context)):
+    force = context.query.get("force", False)
+    try:
+        removed = await _store(context).delete(
+            _project(context), topic_id, _now_us(context), force=force
+        )
+    except UsedByAutomationsError as error:
+        raise used_by_automations(error) from None
+    if not removed:
         raise not_found()
     return Response(status_code=204)
 
@@ -315,7 +324,9 @@ ROUTES = (
         name="deleteTopic",
         summary="Delete a topic and all subscriptions to it",
         description="Its subscriptions end; this does not count as unsubscribing.",
+        parameters=(FORCE,),
         responses=(no_content("Deleted."),),
+        errors=(ErrorCode.CONFLICT,),
     ),
     get(
         "/contacts/{id}/topics",

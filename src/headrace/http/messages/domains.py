@@ -14,6 +14,7 @@ from headrace.domain.messages.kinds import DomainStatus
 from headrace.domain.messages.requests import DOMAIN_CHARACTERS_MAX, decode_domain
 from headrace.domain.timestamps import to_text
 from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.deletion import FORCE, used_by_automations
 from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE
 from headrace.http.routing.path import not_found, path_uuid
@@ -29,6 +30,7 @@ from headrace.http.routing.route import (
     post,
 )
 from headrace.http.routing.schema import Id, Time, about
+from headrace.store.access.automation_use import UsedByAutomationsError
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
 from headrace.store.messages.content.domains import Domains
 
@@ -202,12 +204,16 @@ async def patch_domain(request: Request) -> Response:
 async def delete_domain(request: Request) -> Response:
     """`DELETE /domains/{id}`: messages that wait to be sent from it fail."""
     context = context_of(request)
-    removed = await _store(context).delete(
-        context.project_id,
-        path_uuid(request),
-        context.services.clock_us(),
-        actor=context.principal.key_id,
-    )
+    try:
+        removed = await _store(context).delete(
+            context.project_id,
+            path_uuid(request),
+            context.services.clock_us(),
+            force=context.query.get("force", False),
+            actor=context.principal.key_id,
+        )
+    except UsedByAutomationsError as error:
+        raise used_by_automations(error) from None
     if not removed:
         raise not_found()
     return Response(status_code=204)
@@ -268,6 +274,8 @@ ROUTES = (
         name="deleteDomain",
         summary="Delete a sending domain",
         description="Messages waiting to be sent from it fail.",
+        parameters=(FORCE,),
         responses=(no_content("Deleted."),),
+        errors=(ErrorCode.CONFLICT,),
     ),
 )

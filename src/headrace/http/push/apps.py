@@ -13,6 +13,7 @@ from headrace.domain.push.app_requests import ORIGINS_MAX, decode_push_app
 from headrace.domain.push.devices import is_app_id
 from headrace.domain.timestamps import to_text
 from headrace.http.routing.context import context_of, json_response
+from headrace.http.routing.deletion import FORCE, used_by_automations
 from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE, in_path
 from headrace.http.routing.path import not_found
@@ -28,6 +29,7 @@ from headrace.http.routing.route import (
     post,
 )
 from headrace.http.routing.schema import Name, Time, about
+from headrace.store.access.automation_use import UsedByAutomationsError
 from headrace.store.contract.push import APPS_MAX, PushApp
 
 _Origins = Annotated[
@@ -156,12 +158,16 @@ async def patch_app(request: Request) -> Response:
 async def delete_app(request: Request) -> Response:
     """`DELETE /push/apps/{app_id}`."""
     context = context_of(request)
-    removed = await context.services.store.push.apps.delete(
-        context.project_id,
-        app_in_path(request),
-        context.services.clock_us(),
-        actor=context.principal.key_id,
-    )
+    try:
+        removed = await context.services.store.push.apps.delete(
+            context.project_id,
+            app_in_path(request),
+            context.services.clock_us(),
+            force=context.query.get("force", False),
+            actor=context.principal.key_id,
+        )
+    except UsedByAutomationsError as error:
+        raise used_by_automations(error) from None
     if not removed:
         raise not_found()
     return Response(status_code=204)
@@ -220,7 +226,8 @@ ROUTES = (
         name="deletePushApp",
         summary="Delete a push app",
         description="Its clients get 404 from then on, and its devices are removed.",
-        parameters=_ID,
+        parameters=(*_ID, FORCE),
         responses=(no_content("Deleted."),),
+        errors=(ErrorCode.CONFLICT,),
     ),
 )

@@ -276,6 +276,8 @@ class Automations:
         """
 
         async def work(tx: Transaction) -> Checked | None:
+            # What the definition refers to is not deleted meanwhile.
+            await tx.rows(LOCK, project_id)
             held = await find_automation(tx, project_id, automation_id, lock=True)
             if held is None:
                 return None

@@ -10,6 +10,7 @@ from headrace.domain.access.sealing import KeyRing, Purpose
 from headrace.domain.push.app_requests import WORKER_PATH, WORKER_SCOPE, PushAppFields
 from headrace.domain.push.devices import new_app_id
 from headrace.store.access.audit import write_audit
+from headrace.store.access.automation_use import reject_used
 from headrace.store.access.sealing import opened
 from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.push import APPS_MAX, PushApp
@@ -154,13 +155,24 @@ class PushApps:
 
         return await self._database.write(work)
 
-    async def delete(self, project_id: int, app_id: str, now_us: int, *, actor: str) -> bool:
-        """Delete an app. Its devices are removed by retention. False when there is none."""
+    async def delete(
+        self, project_id: int, app_id: str, now_us: int, *, force: bool = False, actor: str
+    ) -> bool:
+        """Delete an app. Its devices are removed by retention. False when there is none.
+
+        Args:
+            force: also if automations use it.
+
+        Raises:
+            UsedByAutomationsError: automations use it.
+        """
 
         async def work(tx: Transaction) -> bool:
             held = await _one(tx, project_id, app_id)
             if held is None:
                 return False
+            if not force:
+                await reject_used(tx, project_id, app_id)
             await tx.run(_DELETE, project_id, app_id)
             detail = {"push_app": app_id, "name": held.name}
             await write_audit(tx, now_us, actor, project_id, "push_app.delete", detail)

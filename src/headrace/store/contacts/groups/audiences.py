@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from headrace.domain.contacts.audiences import AUDIENCES_MAX, Audience, AudienceFields, Entered
 from headrace.domain.ids import new_uuid, uuid_text
+from headrace.store.access.automation_use import reject_used
 from headrace.store.contacts.groups import audience_members
 from headrace.store.contacts.groups.audience_rows import COLUMNS, audience, changed
 from headrace.store.contacts.refs import find_ref, hold_refs
@@ -138,10 +139,21 @@ class Audiences:
 
         return await self._database.write(work)
 
-    async def delete(self, project_id: int, audience_id: str, now_us: int) -> bool:
-        """Delete an audience; `remove_deleted` removes its members. False when there is none."""
+    async def delete(
+        self, project_id: int, audience_id: str, now_us: int, *, force: bool = False
+    ) -> bool:
+        """Delete an audience; `remove_deleted` removes its members. False when there is none.
+
+        Args:
+            force: also if automations use it.
+
+        Raises:
+            UsedByAutomationsError: automations use it.
+        """
 
         async def work(tx: Transaction) -> bool:
+            if not force:
+                await reject_used(tx, project_id, audience_id)
             return await tx.run(_DELETE, audience_id, project_id, now_us) > 0
 
         return await self._database.write(work)

@@ -11,6 +11,7 @@ from typing import Any
 
 from headrace.domain.contacts.topics import TOPICS_MAX, OptOut, Subscription, Topic, TopicFields
 from headrace.domain.ids import new_uuid, uuid_text
+from headrace.store.access.automation_use import reject_used
 from headrace.store.contacts.groups import subscriptions
 from headrace.store.contacts.groups.topic_rows import COLUMNS, changed, topic
 from headrace.store.contacts.refs import change_ref, find_ref
@@ -124,10 +125,21 @@ class Topics:
 
         return await self._database.write(work)
 
-    async def delete(self, project_id: int, topic_id: str, now_us: int) -> bool:
-        """Delete a topic; `remove_deleted` removes its subscriptions. False when there is none."""
+    async def delete(
+        self, project_id: int, topic_id: str, now_us: int, *, force: bool = False
+    ) -> bool:
+        """Delete a topic; `remove_deleted` removes its subscriptions. False when there is none.
+
+        Args:
+            force: also if automations use it.
+
+        Raises:
+            UsedByAutomationsError: automations use it.
+        """
 
         async def work(tx: Transaction) -> bool:
+            if not force:
+                await reject_used(tx, project_id, topic_id)
             return await tx.run(_DELETE, topic_id, project_id, now_us) > 0
 
         return await self._database.write(work)

@@ -9,6 +9,7 @@ from headrace.domain.access.sealing import KeyRing, Purpose
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.messages.kinds import DomainStatus
 from headrace.store.access.audit import write_audit
+from headrace.store.access.automation_use import reject_used
 from headrace.store.access.sealing import opened
 from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
@@ -174,13 +175,24 @@ class Domains:
 
         return await self._database.write(work)
 
-    async def delete(self, project_id: int, domain_id: str, now_us: int, *, actor: str) -> bool:
-        """Delete a domain; messages waiting to be sent from it fail. False when there is none."""
+    async def delete(
+        self, project_id: int, domain_id: str, now_us: int, *, force: bool = False, actor: str
+    ) -> bool:
+        """Delete a domain; messages waiting to be sent from it fail. False when there is none.
+
+        Args:
+            force: also if automations use it.
+
+        Raises:
+            UsedByAutomationsError: automations use it.
+        """
 
         async def work(tx: Transaction) -> bool:
             held = await _one(tx, project_id, domain_id)
             if held is None:
                 return False
+            if not force:
+                await reject_used(tx, project_id, domain_id)
             await tx.run(_DELETE, project_id, domain_id)
             detail = {"domain": held.name}
             await write_audit(tx, now_us, actor, project_id, "domain.delete", detail)
