@@ -28,8 +28,13 @@ _APART = frozenset({"run_retention_days", "optional_events", *RUN_BOUNDS})
 
 async def wants_event(tx: Transaction, project_id: int, name: str) -> bool:
     """Whether a project has asked for an optional event."""
+    return name in await read_optional_events(tx, project_id)
+
+
+async def read_optional_events(tx: Transaction, project_id: int) -> frozenset[str]:
+    """Optional events that a project has asked for."""
     text = await tx.value(_OPTIONAL, project_id)
-    return text is not None and name in (msgspec.json.decode(text) or ())
+    return frozenset(() if text is None else msgspec.json.decode(text) or ())
 
 
 async def read_sending_policies(tx: Transaction, project_id: int) -> SendingPolicies:

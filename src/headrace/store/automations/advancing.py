@@ -30,6 +30,7 @@ from headrace.store.automations.controls import Control, read_control
 from headrace.store.automations.dead_letters import STEP_FAILED, DeadLetterIds, Failure, bury_run
 from headrace.store.automations.effects import Effects
 from headrace.store.automations.inputs import look_back
+from headrace.store.automations.run_events import RunEvents, events_of
 from headrace.store.automations.run_rows import (
     COLUMNS,
     due_us_of,
@@ -124,6 +125,7 @@ class RunAdvancer:
         self._system_events = system_events
         self._numbers = numbers
         self._dead_letter_ids = dead_letter_ids
+        self._events = RunEvents(tx, system_events, now_us)
         self._policies: dict[int, RunPolicies] = {}
         self._controls: dict[str, Control] = {}
         # Until an effect may have changed contacts, or a run was stored.
@@ -252,7 +254,27 @@ class RunAdvancer:
             await self.tx.run_many(_NOTE, rows)
         if run.status is RunStatus.FAILED and held.row.due_us is not None:
             await self._bury(held.row, run, notes)
+        was_open = held.row.due_us is not None
+        await self.report(row, run.depth, is_new=held.is_new, was_open=was_open)
         return HeldRun(row=row, run=run, notes=held.notes + len(kept))
+
+    async def report(self, row: RunRow, depth: int, *, is_new: bool, was_open: bool) -> None:
+        """Write the events about a change of a run that the project has asked for.
+
+        Args:
+            row: after the change.
+            depth: of the run.
+            is_new: it begins with the change.
+            was_open: before the change.
+        """
+        names = events_of(row, is_new=is_new, was_open=was_open)
+        wanted = await self._events.wanted(row.project_id) if names else ()
+        for name in names:
+            contact = None
+            if name in wanted:
+                contact = (await self.person(row.project_id, row.contact_id)).contact
+            if contact is not None:
+                await self._events.insert(name, row, contact, depth)
 
     async def _bury(self, row: RunRow, run: Run, notes: Sequence[Note]) -> None:
         """Write the dead letter of a run that has just failed."""

@@ -21,7 +21,7 @@ LOOKED_BACK_MAX = 10_000
 #: Member of the payload of a system event that a run has caused.
 CAUSED_BY = "caused_by"
 #: Depths above this count as this one; far above what the policy allows.
-_DEPTH_MAX = 1000
+DEPTH_MAX = 1000
 
 EVENT = sql(f"SELECT {COLUMNS} FROM stored_events e WHERE e.lane = $1 AND e.sequence = $2")
 # For each id that leads to the contact, since an index orders the events of each separately.
@@ -55,7 +55,7 @@ def _depth(payload: dict[str, Any]) -> int:
     depth = cause.get("depth") if isinstance(cause, dict) else None
     if not isinstance(depth, Number) or not depth.isdigit():
         return 0
-    return min(int(depth[:9]), _DEPTH_MAX)
+    return min(int(depth[:9]), DEPTH_MAX)
 
 
 async def find_event(tx: Transaction, lane: int, sequence: int) -> Event | None:

@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
+
 from headrace.domain.automations.running.inputs import Cancel
 from headrace.domain.automations.running.reasons import RunReason
+from headrace.domain.automations.running.states import RunStatus
 from headrace.faults import fail_point
 from headrace.store.automations.advancing import RunAdvancer
 from headrace.store.automations.applying import apply_event, apply_timer
@@ -30,7 +33,8 @@ from headrace.store.automations.dead_letters import (
     bury_event,
     bury_run,
 )
-from headrace.store.automations.run_rows import COLUMNS, key_of, run_row
+from headrace.store.automations.inputs import DEPTH_MAX
+from headrace.store.automations.run_rows import COLUMNS, key_of, read_state, run_row
 from headrace.store.automations.starts import RunStarter
 from headrace.store.automations.version_cache import VersionCache
 from headrace.store.contacts.races import write_contacts
@@ -90,6 +94,7 @@ _STOP_RUN = sql(
     "UPDATE automation_runs SET status = 'failed', reason = 'step_failed', due_us = NULL, "
     "finished_us = $3 WHERE lane = $1 AND id = $2"
 )
+_STATE = sql("SELECT state FROM automation_runs WHERE lane = $1 AND id = $2")
 _EVENT_NAME = sql("SELECT event FROM stored_events WHERE lane = $1 AND sequence = $2")
 
 
@@ -298,6 +303,15 @@ class AutomationWork:
         attempts, first_failed_us, *columns = found
         row = run_row(columns)
         await tx.run(_STOP_RUN, *key, now_us)
+        stopped = msgspec.structs.replace(
+            row,
+            status=RunStatus.FAILED,
+            reason=RunReason.STEP_FAILED,
+            due_us=None,
+            finished_us=now_us,
+        )
+        depth = await _depth_of(tx, run_id)
+        await self.advancer(tx, now_us).report(stopped, depth, is_new=False, was_open=True)
         await bury_run(
             tx,
             self._dead_letter_ids,
@@ -349,6 +363,13 @@ async def _cancel(runs: RunAdvancer, run_id: str, item: Cancel) -> None:
     held = await runs.hold(run_id)
     if held is not None and held.row.due_us is not None:
         await runs.advance(held, item)
+
+
+async def _depth_of(tx: Transaction, run_id: str) -> int:
+    try:
+        return read_state(await tx.value(_STATE, *key_of(run_id))).depth
+    except Exception:  # noqa: BLE001 - a state that cannot be read may be why the run has failed
+        return DEPTH_MAX
 
 
 async def _check_leads(tx: Transaction, owner: str) -> None:

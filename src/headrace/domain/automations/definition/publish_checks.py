@@ -42,6 +42,7 @@ _LONG_LOOK_BACK_S = 7 * _DAY_S
 #: Hours of the night, at which marketing mail draws a warning.
 _NIGHT_ENDS, _NIGHT_BEGINS = 7, 22
 
+RUN_EVENTS = "sendrealm.automation."
 MAIL_EVENTS = "sendrealm.mail."
 PUSH_EVENTS = "sendrealm.push."
 _OPENS = frozenset({"sendrealm.mail.open"})
@@ -381,6 +382,11 @@ class _Check:
 
     def _warn_causes(self) -> None:
         begins = self._definition.trigger.event_name
+        if begins.startswith(RUN_EVENTS):
+            message = (
+                f"runs of this automation cause {begins} themselves, unless filters exclude it"
+            )
+            self.warnings.add(Code.CAUSES_ITSELF, f"{self._prefix}trigger.event_name", message)
         for step in self._definition.steps:
             caused = _CAUSED.get(step.type, ()) if step.type is not None else ()
             if isinstance(step.config, EmitConfig):
