@@ -84,6 +84,10 @@ def test_a_run_is_found_from_everywhere_and_cancelled(owner: Person, shop: Shop)
     assert run in page(owner, shop, f"/contacts/{contact_id}")
     assert run in page(owner, shop, f"/events/{event_id}")
     assert "No run matches" in page(owner, shop, f"{base}/runs?status=failed")
+    assert run in page(owner, shop, f"{base}/runs?version=1&at_step=rest")
+    assert "No run matches" in page(owner, shop, f"{base}/runs?version=2&at_step=rest")
+    assert "must be the key of a step" in page(owner, shop, f"{base}/runs?at_step=A", 422)
+    assert "version=1&amp;at_step=rest" in page(owner, shop, f"{base}/stats")
     assert "not a valid contact id" in page(owner, shop, f"{base}/runs?contact=x", 422)
     text = page(owner, shop, run)
     assert "The delay began" in text
@@ -94,6 +98,23 @@ def test_a_run_is_found_from_everywhere_and_cancelled(owner: Person, shop: Shop)
     again = owner.post(f"{shop.path}{run}/cancel", {"reason": "x"})
     assert "Nothing was changed" in said(owner, again.headers["location"])
     page(owner, shop, f"/automation-runs/{ABSENT}", 404)
+
+
+def test_a_dead_letter_of_a_run_links_to_it(owner: Person, shop: Shop) -> None:
+    large = "x" * 9_000
+    of = definition()
+    change = {"set": {"properties.b": {"from": "trigger.payload.b"}}}
+    of["steps"] = [{"key": "rest", "type": "contact_update", "config": change}]
+    automation_id = new_automation(shop, of)
+    shop.client.post(f"/automations/{automation_id}/publish")
+    body = {"external_id": "full", "properties": {"a": large}}
+    assert shop.client.post("/contacts", json=body).status_code == 201
+    event_id = shop.send("go", external_id="full", payload={"b": large})
+    run_id = started(shop, automation_id)
+    letters = "/dead-letters?kind=automation"
+    shop.wait(lambda: bool(shop.client.get(letters).json()["data"]))
+    assert f"/automation-runs/{run_id}" in page(owner, shop, "/dead-letters/list?kind=automation")
+    assert f"/automation-runs/{run_id}" in page(owner, shop, f"/events/{event_id}")
 
 
 def test_a_person_is_explained(owner: Person, shop: Shop) -> None:

@@ -365,3 +365,30 @@ def test_event_and_contact_are_explained(project: Project) -> None:
     assert client.get(f"{path}?external_id=x&email=a@example.com").status == 422
     assert client.get(f"/events/{ABSENT}/automations").status == 404
     assert client.get(f"/automations/{ABSENT}/explain?external_id=x").status == 404
+
+
+def test_runs_are_counted_and_listed_by_version_and_step(project: Project) -> None:
+    client = project.client()
+    of = {**definition(), "trigger": {"event_name": "go", "reentry": {"mode": "once"}}}
+    path = f"/automations/{create(client, of=of).data['id']}"
+    publish(client, path.rpartition("/")[2])
+    client.post("/events", json.dumps({"event": "go", "external_id": "a"}))
+    wait_until(lambda: bool(client.get(f"{path}/runs").data), "no run")
+    (run,) = client.get(f"{path}/runs?version=1&at_step=s").data
+    assert client.get(f"{path}/runs?version=2").data == []
+    assert client.get(f"{path}/runs?at_step=other").data == []
+    assert client.get(f"{path}/runs?at_step=A&version=0").fields == ["at_step", "version"]
+    stats = client.get(f"{path}/stats").data
+    (version,) = stats.pop("versions")
+    assert stats == {"runs_examined": 1, "has_more": False}
+    assert (version["version_number"], version["runs"]) == (1, {"waiting": 1})
+    (step,) = version["steps"]
+    assert (step["step_key"], step["waiting"], step["skipped"]) == ("s", 1, {})
+    assert client.get(f"{path}/stats?version=2").data["versions"] == []
+    assert client.get(f"/automations/{ABSENT}/stats").status == 404
+    entries = f"{path}/entries"
+    assert client.request("DELETE", entries).fields == ["contact_id"]
+    assert client.request("DELETE", f"{entries}?contact_id={ABSENT}").status == 404
+    assert client.request("DELETE", f"{entries}?contact_id={run['contact_id']}").status == 204
+    client.post("/events", json.dumps({"event": "go", "external_id": "a"}))
+    wait_until(lambda: len(client.get(f"{path}/runs").data) == 2, "no second run")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from tests.support.automation_mail import send_mail, set_up_mail
 from tests.support.session import StoreSession
 from tests.support.stored_automations import PROJECT, StoredAutomations, chain, delay, wait
 
-Delete = Callable[..., Awaitable[bool]]
+Delete = Callable[..., Coroutine[Any, Any, bool]]
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.automations.running.states import RunStatus
 from headrace.domain.ids import uuid_text
 from headrace.domain.labels import DESCRIPTION_CHARACTERS_MAX, check_description
+from headrace.pipeline.automations.run_requests import check_step_key
 from headrace.store.automations.operations import NotEligibleError
-from headrace.store.contract.automations import RunDetail, RunFilter
+from headrace.store.contract.automations import VERSIONS_MAX, RunDetail, RunFilter
 
 ROWS = 50
 NO_REASON = "no reason given"
@@ -27,30 +28,50 @@ async def list_runs(visit: PageRequest) -> Response:
     typed = visit.query.text("contact")
     raw = read_uuid(typed) if typed else None
     problem = "This is not a valid contact id." if typed and raw is None else ""
+    step, step_problem = visit.query.text("at_step"), ""
+    try:
+        at_step = check_step_key(step) if step else None
+    except ValueError as error:
+        at_step, step_problem = None, f"This {error}."
+    version = visit.query.number("version")
     wanted = RunFilter(
         status=RunStatus(status) if status else None,
         contact_id=None if raw is None else uuid_text(raw),
+        version=None if version is None else min(version, VERSIONS_MAX + 1),
+        at_step=at_step,
     )
-    found = await visit.store.automations.runs.list(
+    found = await visit.store.automations.runs.page(
         visit.project.id,
         held.id,
         wanted,
         before=read_place(visit.query.text("before")),
-        limit=ROWS + 1,
+        limit=ROWS,
     )
-    rows = [] if problem else list(found or ())[:ROWS]
-    more = not problem and len(found or ()) > ROWS
+    if problem or step_problem:
+        found = None
+    rows = [] if found is None else found.rows
+    following = None if found is None else found.following
     return visit.page(
         "automation_runs.html",
-        422 if problem else 200,
+        422 if problem or step_problem else 200,
         held=held,
         rows=rows,
-        next_before=place_text((rows[-1].started_us, rows[-1].id)) if more else None,
+        next_before=None if following is None else place_text(following),
+        at_step=step,
+        step_problem=step_problem,
+        version=version,
         status=status,
         contact=typed,
         problem=problem,
         statuses=[("", "any"), *((each.value, each.value) for each in RunStatus)],
     )
+
+
+async def show_stats(visit: PageRequest) -> Response:
+    """What the newest runs of one automation did, by version and step."""
+    held = await find_automation(visit)
+    found = await visit.store.automations.stats.of_automation(visit.project.id, held.id)
+    return visit.page("automation_stats.html", held=held, stats=found)
 
 
 async def list_rejected(visit: PageRequest) -> Response:
@@ -125,6 +146,7 @@ _OF_AUTOMATION = "/projects/{project}/automations/{automation}"
 _ONE = "/projects/{project}/automation-runs/{run}"
 SCREENS = (
     get(f"{_OF_AUTOMATION}/runs", list_runs, Access.VIEWER),
+    get(f"{_OF_AUTOMATION}/stats", show_stats, Access.VIEWER),
     get(f"{_OF_AUTOMATION}/rejected-starts", list_rejected, Access.VIEWER),
     get(_ONE, show_run, Access.VIEWER),
     post(f"{_ONE}/cancel", cancel, Access.OPERATOR),

@@ -116,6 +116,32 @@ def retry_runs(  # noqa: PLR0913, PLR0917 - one parameter a flag
     _many(settings, which, project, action, wanted, reason, only_look=only_look, as_json=as_json)
 
 
+@with_settings(*STORE)
+def forget_entries(
+    settings: Settings,
+    which: Which,
+    contact_id: Annotated[str, typer.Option("--contact-id", help="The contact.")],
+    project: ProjectName = DEFAULT_PROJECT,
+) -> None:
+    """Forget earlier starts of a contact, so that `once` and `once_per` allow one again.
+
+    Example: headrace automation forget-entries Welcome --contact-id 0197a3f0-...
+    """
+    from headrace.domain.events.fields import check_contact_id
+
+    wanted_id = checked("--contact-id", contact_id, check_contact_id)
+
+    async def work(store: Store) -> bool:
+        owner = await find_project(store, project)
+        of = await find(store, owner.id, which)
+        operations = store.automations.operations
+        return await operations.forget_entries(owner.id, of.id, wanted_id, actor=ACTOR)
+
+    if not in_store(settings, work):
+        raise CommandFailed(f"There is no such contact in project {project}.")
+    typer.echo("Earlier starts of the contact are forgotten.")
+
+
 def _one(
     settings: Settings,
     run_id: str,

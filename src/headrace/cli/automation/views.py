@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from headrace.domain.timestamps import to_text
 
 if TYPE_CHECKING:
-    from headrace.store.contract.automations import Automation, RunRow
+    from headrace.store.contract.automations import Automation, RunRow, RunStats
 
 
 def automation_view(of: Automation) -> dict[str, Any]:
@@ -40,4 +42,22 @@ def run_view(of: RunRow) -> dict[str, Any]:
         "finished_at": None if of.finished_us is None else to_text(of.finished_us),
         "next_at": None if of.due_us is None else to_text(of.due_us),
         "last_error": of.error,
+    }
+
+
+def stats_view(of: RunStats | None) -> dict[str, Any]:
+    """Counts by version and step, as the API has them."""
+    if of is None:
+        return {"runs_examined": 0, "has_more": False, "versions": []}
+    return {
+        "runs_examined": of.examined,
+        "has_more": of.more,
+        "versions": [
+            {
+                "version_number": one.version,
+                "runs": one.runs,
+                "steps": [msgspec.structs.asdict(step) for step in one.steps],
+            }
+            for one in of.versions
+        ],
     }

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.domain.automations.running.states import RunStatus
-from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
 from headrace.domain.events.fields import check_contact_id
 from headrace.http.automations.drafts import found_automation
 from headrace.http.automations.run_responses import (
@@ -21,8 +21,9 @@ from headrace.http.automations.run_responses import (
 )
 from headrace.http.routing.context import context_of, json_response
 from headrace.http.routing.media import read_body
+from headrace.http.routing.parameters import uuid
 from headrace.http.routing.path import not_found, path_uuid
-from headrace.http.routing.route import json_body, ok, post
+from headrace.http.routing.route import delete, json_body, no_content, ok, post
 from headrace.http.routing.schema import Id, Time, about
 from headrace.pipeline.automations.run_requests import (
     REASON_CHARACTERS_MAX,
@@ -192,6 +193,20 @@ async def cancel_of_contact(request: Request) -> Response:
     return _changed(done)
 
 
+async def forget_entries(request: Request) -> Response:
+    """`DELETE /automations/{id}/entries`."""
+    context, automation_id = context_of(request), path_uuid(request)
+    contact_id = context.query.get("contact_id")
+    if contact_id is None:
+        raise invalid(FieldProblem("contact_id", "is required"))
+    done = await _operations(request).forget_entries(
+        context.project_id, automation_id, contact_id, actor=context.principal.key_id
+    )
+    if not done:
+        raise not_found()
+    return Response(status_code=204)
+
+
 def _changed(done: BulkResult | None) -> Response:
     if done is None:
         raise not_found()
@@ -259,5 +274,15 @@ ROUTES = (
         description=f"At most {BULK_RUNS_MAX} runs with each request.",
         bodies=json_body(ContactRunsCancel, example={"reason": "The customer asked for it."}),
         responses=(ok("What was done.", RunsChanged),),
+    ),
+    delete(
+        "/automations/{id}/entries",
+        forget_entries,
+        name="forgetAutomationEntries",
+        summary="Forget earlier starts of a contact",
+        description="The re-entry modes `once` and `once_per` then allow another start. With "
+        "`one_active`, an open run still prevents one.",
+        parameters=(uuid("contact_id", "The contact; required."),),
+        responses=(no_content("Forgotten."),),
     ),
 )

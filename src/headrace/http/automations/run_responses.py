@@ -27,6 +27,7 @@ from headrace.store.contract.automations import (
     RejectedStart,
     RunDetail,
     RunRow,
+    RunStats,
 )
 from headrace.store.contract.messages import Message
 
@@ -35,6 +36,50 @@ class RunError(msgspec.Struct):
     """The last error of what is due in a run; it is retried."""
 
     message: str
+
+
+class StepStatsResponse(msgspec.Struct, kw_only=True):
+    """What runs of one version did at one step."""
+
+    step_key: str
+    waiting: Annotated[int, about("Open runs that are there now, of all open runs.")]
+    entered: int
+    passed: int
+    failed: int
+    sent: Annotated[int, about("Messages that a relay or push service has taken.")]
+    skipped: Annotated[dict[str, int], about("By reason.")]
+
+
+class VersionStatsResponse(msgspec.Struct, kw_only=True):
+    """Runs of one version."""
+
+    version_number: int
+    runs: Annotated[dict[str, int], about("By status.")]
+    steps: list[StepStatsResponse]
+
+
+class StatsResponse(msgspec.Struct, kw_only=True):
+    """How the newest runs of an automation went."""
+
+    runs_examined: int
+    has_more: Annotated[bool, about("Whether older runs were left out.")]
+    versions: list[VersionStatsResponse]
+
+
+def stats_response(of: RunStats) -> StatsResponse:
+    """Counts by version and step."""
+    return StatsResponse(
+        runs_examined=of.examined,
+        has_more=of.more,
+        versions=[
+            VersionStatsResponse(
+                version_number=one.version,
+                runs=one.runs,
+                steps=[StepStatsResponse(**msgspec.structs.asdict(step)) for step in one.steps],
+            )
+            for one in of.versions
+        ],
+    )
 
 
 class RunResponse(msgspec.Struct, kw_only=True):

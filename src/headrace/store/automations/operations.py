@@ -51,6 +51,9 @@ OPEN_OF_CONTACT = sql(
     f"SELECT {COLUMNS} FROM automation_runs WHERE contact_id = ANY($1::text[]) "
     "AND due_us IS NOT NULL AND ($2::text IS NULL OR automation_id = $2) LIMIT $3"
 )
+FORGET_ENTRIES = sql(
+    "DELETE FROM automation_entries WHERE contact_id = ANY($1::text[]) AND automation_id = $2"
+)
 _STATUSES = {
     RunAction.CANCEL: tuple(sorted(OPEN_RUNS)),
     RunAction.RETRY: (RunStatus.FAILED,),
@@ -248,6 +251,28 @@ class RunOperations:
             )
         )
         return BulkResult(done=done, has_more=len(found) > BULK_RUNS_MAX)
+
+    async def forget_entries(
+        self, project_id: int, automation_id: str, contact_id: str, *, actor: str
+    ) -> bool:
+        """Forget earlier starts of a contact, so that `once` and `once_per` allow one again.
+
+        Runs stay as they are. False when there is no such automation or contact.
+        """
+
+        async def work(tx: Transaction) -> bool:
+            contact = await by_id(tx, project_id, contact_id)
+            if contact is None or await find_automation(tx, project_id, automation_id) is None:
+                return False
+            ids = list(await ids_of(tx, contact.id))
+            entries = await tx.run(FORGET_ENTRIES, ids, automation_id)
+            detail = {"contact": contact_id, "automation": automation_id, "entries": entries}
+            await write_audit(
+                tx, self._clock_us(), actor, project_id, "automation.forget_entries", detail
+            )
+            return True
+
+        return await self._database.write(work)
 
     async def _page(
         self,

@@ -26,6 +26,7 @@ from headrace.store.contract.automations import (
     RejectedStart,
     RunDetail,
     RunFilter,
+    RunPage,
     RunRow,
 )
 from headrace.store.engine.dialect import Statement, sql
@@ -53,6 +54,9 @@ REJECTED_STARTS = sql(
 _LAST_ID = "~"
 #: Runs of a contact that are examined for a filter.
 _EXAMINED_MAX = 1000
+#: Runs of an automation that are examined for one page, in chunks.
+EXAMINED_MAX = 10_000
+_CHUNK = 500
 
 #: Where a page of runs begins: before this time and id.
 Place = tuple[int, str]
@@ -73,9 +77,27 @@ class Runs:
         before: Place | None = None,
         limit: int,
     ) -> Sequence[RunRow] | None:
-        """Runs of an automation, newest first; None when there is no such automation."""
+        """Runs of an automation as `page` has them; None when there is no such automation."""
+        found = await self.page(project_id, automation_id, wanted, before=before, limit=limit)
+        return None if found is None else found.rows
 
-        async def read(tx: Transaction) -> list[RunRow] | None:
+    async def page(
+        self,
+        project_id: int,
+        automation_id: str,
+        wanted: RunFilter,
+        *,
+        before: Place | None = None,
+        limit: int,
+    ) -> RunPage | None:
+        """Runs of an automation, newest first; None when there is no such automation.
+
+        No index has versions and steps: up to `EXAMINED_MAX` runs are compared for one page, which
+        may then have less than `limit` rows and still be followed by others. Of a contact, the
+        newest 1,000 runs are compared.
+        """
+
+        async def read(tx: Transaction) -> RunPage | None:
             if await find_automation(tx, project_id, automation_id) is None:
                 return None
             place = before or (BIGINT_MAX, _LAST_ID)
@@ -83,16 +105,25 @@ class Runs:
                 contact = await by_id(tx, project_id, wanted.contact_id)
                 ids = [wanted.contact_id] if contact is None else await ids_of(tx, contact.id)
                 rows = await _of_contact(tx, ids, place, _EXAMINED_MAX)
-                return [
-                    row
-                    for row in rows
-                    if row.automation_id == automation_id
-                    and (wanted.status is None or row.status is wanted.status)
-                ][:limit]
+                return _page([row for row in rows if _matches(row, automation_id, wanted)], limit)
             statement: Statement = OF_AUTOMATION if wanted.status is None else OF_STATUS
             more = () if wanted.status is None else (wanted.status.value,)
-            rows_found = await tx.rows(statement, automation_id, *place, limit, *more)
-            return [run_row(row) for row in rows_found]
+            # Without further filters, every row that is read belongs to the page.
+            all_match = wanted.version is None and wanted.at_step is None
+            size = limit + 1 if all_match else max(_CHUNK, limit + 1)
+            found, examined = list[RunRow](), 0
+            while True:
+                rows = [
+                    run_row(row)
+                    for row in await tx.rows(statement, automation_id, *place, size, *more)
+                ]
+                examined += len(rows)
+                found += [row for row in rows if _matches(row, automation_id, wanted)]
+                if len(found) > limit or len(rows) < size:
+                    return _page(found, limit)
+                place = (rows[-1].started_us, rows[-1].id)
+                if examined >= EXAMINED_MAX:
+                    return RunPage(rows=found, following=place)
 
         return await self._database.read(read)
 
@@ -129,6 +160,22 @@ class Runs:
             return [rejected_start(row) for row in rows]
 
         return await self._database.read(read)
+
+
+def _matches(row: RunRow, automation_id: str, wanted: RunFilter) -> bool:
+    return (
+        row.automation_id == automation_id
+        and wanted.status in (None, row.status)
+        and wanted.version in (None, row.version)
+        and wanted.at_step in (None, row.at_step)
+    )
+
+
+def _page(found: Sequence[RunRow], limit: int) -> RunPage:
+    """The first rows of those that were found."""
+    last = found[limit - 1] if len(found) > limit else None
+    following = None if last is None else (last.started_us, last.id)
+    return RunPage(rows=found[:limit], following=following)
 
 
 async def runs_of(

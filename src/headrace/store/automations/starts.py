@@ -119,6 +119,7 @@ class RunStarter:
             policies,
             item.project_id,
             person,
+            one_active=trigger.reentry.mode == ReentryMode.ONE_ACTIVE,
         )
         decision = decide_start(trigger, event, view, context)
         limit = policies.automation_start_limit_per_hour
@@ -187,6 +188,8 @@ class RunStarter:
         policies: RunPolicies,
         project_id: int,
         person: Person,
+        *,
+        one_active: bool,
     ) -> StartContext:
         open_runs = await self._runs.open_runs(person)
         entry = None
@@ -196,11 +199,12 @@ class RunStarter:
                 lane = contact_lane(project_id, each)
                 found = await self._tx.value(ENTRY, lane, each, automation_id, key)
                 last = found if last is None else max(last, found or last)
-            if last is not None:
-                is_open = any(
-                    run.automation_id == automation_id and run.entry_key == key for run in open_runs
-                )
-                entry = Entry(last_start_us=last, has_open_run=is_open)
+            is_open = any(
+                run.automation_id == automation_id and run.entry_key == key for run in open_runs
+            )
+            # An open run counts for `one_active` also if its entry was forgotten.
+            if last is not None or (one_active and is_open):
+                entry = Entry(last_start_us=last or 0, has_open_run=is_open)
         return StartContext(
             status=status,
             entry=entry,

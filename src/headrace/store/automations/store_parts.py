@@ -10,6 +10,7 @@ from headrace.store.automations.explaining import Explanations
 from headrace.store.automations.operations import RunOperations
 from headrace.store.automations.pausing import Pausing
 from headrace.store.automations.removal import RunRemoval
+from headrace.store.automations.run_stats import RunStatistics
 from headrace.store.automations.runs import Runs
 from headrace.store.automations.version_changes import RunMigrations
 from headrace.store.automations.work import AutomationWork
@@ -36,6 +37,7 @@ class AutomationParts:
         self.definitions = Automations(database)
         self.pausing = Pausing(database)
         self.runs = Runs(database)
+        self.stats = RunStatistics(database)
         self.explanations = Explanations(database)
         self.removal = RunRemoval(database)
         self.work = AutomationWork(database, system_events, numbers, clock_us, dead_letter_ids)

@@ -173,6 +173,46 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started_before_us: int | None = None
 
 
+class RunPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a list of runs."""
+
+    rows: Sequence[RunRow]
+    #: Start and id of the run after which the list goes on; None: it is at its end.
+    following: tuple[int, str] | None
+
+
+class StepStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs of one version did at one step."""
+
+    step_key: str
+    #: Open runs that are there now, of all open runs.
+    waiting: int
+    entered: int
+    passed: int
+    failed: int
+    #: Messages that a relay or push service has taken.
+    sent: int
+    #: By reason.
+    skipped: dict[str, int]
+
+
+class VersionStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs of one version, by status and by step."""
+
+    version: int
+    runs: dict[str, int]
+    steps: Sequence[StepStats]
+
+
+class RunStats(msgspec.Struct, frozen=True, kw_only=True):
+    """How the newest runs of an automation went, newest version first."""
+
+    #: Runs that were read; `more`: older ones were not.
+    examined: int
+    more: bool
+    versions: Sequence[VersionStats]
+
+
 class Overdue(StrEnum):
     """What happens to held runs that are overdue when their automation is resumed."""
 
