@@ -12,6 +12,7 @@ from headrace.domain.access.sign_in import Role
 from tests.backoffice.cast import Person, person
 from tests.backoffice.mailing import audited, said, send_and_wait
 from tests.backoffice.shop import Shop, open_shop, page
+from tests.support.commands import headrace_here
 from tests.support.server import RunningServer
 
 
@@ -120,3 +121,30 @@ def test_figures_of_sent_mail_are_shown(owner: Person, shop: Shop, domain: str) 
     assert '<td data-label="Receiver" class="wrap">b.example</td>' in text
     assert '<td data-label="Sent" class="number">1</td>' in text
     assert "rejects this domain" not in text
+
+
+def test_a_warm_up_is_begun_changed_and_ended(owner: Person, shop: Shop, domain: str) -> None:
+    assert ">no plan</span>" in page(owner, shop, domain)
+    for wrong in ("0", "-1", "x", "", "1" * 30):
+        kept = owner.post(f"{shop.path}{domain}/warm-up", {"daily_start": wrong, "days": "14"})
+        assert "Not changed" in said(owner, kept.headers["location"])
+    begun = owner.post(f"{shop.path}{domain}/warm-up", {"daily_start": "30", "days": "10"})
+    assert "plan is set" in said(owner, begun.headers["location"])
+    assert "day 1: 0 of 30 sent" in page(owner, shop, domain)
+    shown = shop.client.get("/domains").json()["data"][0]["warm_up"]
+    assert (shown["daily_start"], shown["days"], shown["ceiling"]) == (30, 10, 30)
+    assert "domain.warm_up" in audited(shop, owner, "domain.")
+    owner.post(f"{shop.path}{domain}/warm-up", {"off": "yes"})
+    assert shop.client.get("/domains").json()["data"][0]["warm_up"] is None
+
+
+def test_the_last_check_is_shown_with_its_time(
+    owner: Person, shop: Shop, domain: str, server: RunningServer
+) -> None:
+    assert "Last check" not in page(owner, shop, domain)
+    run = ("mail", "doctor", "--project", shop.project.name, "--store", server.store_url)
+    headrace_here(*run)
+    text = html.unescape(page(owner, shop, domain))
+    assert "Last check" in text
+    assert "shop.invalid dkim" in text
+    assert "Publish TXT" in text or "Check again later" in text

@@ -34,3 +34,20 @@ def test_an_invalid_domain_or_relay_is_reported_in_one_line(server: RunningServe
         assert "HEADRACE_MAIL_RELAY must be" in done.stderr
         assert "secret" not in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_warm_up_plan_is_set_shown_and_ended(server: RunningServer) -> None:
+    store = ("--store", server.store_url)
+    assert headrace_here("domain", "create", "warm.example", *store).returncode == 0
+    command = ("domain", "warm-up", "warm.example")
+    assert "has no warm-up plan" in headrace_here(*command, *store).stdout
+    begun = headrace_here(*command, "--start", "20", "--days", "10", *store)
+    assert "day 1 of 10" in begun.stdout, begun.stderr
+    assert "0 of 20 mails sent today" in begun.stdout
+    changed = json.loads(headrace_here(*command, "--days", "30", "--json", *store).stdout)
+    assert (changed["daily_start"], changed["days"], changed["ceiling"]) == (20, 30, 20)
+    assert "day 1 of 30" in headrace_here(*command, *store).stdout
+    assert "has no warm-up plan" in headrace_here(*command, "--off", *store).stdout
+    assert headrace_here(*command, "--off", "--days", "3", *store).returncode == 2
+    assert headrace_here(*command, "--start", "0", *store).returncode == 2
+    assert headrace_here("domain", "warm-up", "none.example", *store).returncode == 1

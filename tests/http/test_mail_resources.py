@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 
 from tests.support.audiences import NOBODY, ids_of, new_contact, send
@@ -182,6 +184,49 @@ def new_version(client: Client, target: str, **draft: str) -> str:
     published = client.request("POST", f"{target}/publish")
     assert published.status == 200, published.body
     return str(published.data["current_published_version"]["id"])
+
+
+def test_a_warm_up_plan_is_set_changed_and_ended(client: Client) -> None:
+    made = send(client, "POST", "/domains", name="warm.example").data
+    assert made["warm_up"] is None
+    path = f"/domains/{made['id']}"
+    begun = send(client, "PATCH", path, warm_up={"daily_start": 20}).data["warm_up"]
+    assert (begun["daily_start"], begun["days"], begun["day"]) == (20, 14, 1)
+    assert (begun["ceiling"], begun["sent_today"]) == (20, 0)
+    changed = send(client, "PATCH", path, warm_up={"days": 30}).data["warm_up"]
+    assert changed == begun | {"days": 30}
+    # Another change leaves the plan as it is.
+    assert send(client, "PATCH", path, track_opens=False).data["warm_up"] == changed
+    assert client.get(path).data["warm_up"] == changed
+    listed = [one for one in client.get("/domains?limit=100").data if one["id"] == made["id"]]
+    assert listed[0]["warm_up"] == changed
+    ended = send(client, "PATCH", path, warm_up={"enabled": False})
+    assert ended.data["warm_up"] is None
+
+
+@pytest.mark.parametrize(
+    ("plan", "field"),
+    [
+        ({"daily_start": 0}, "warm_up.daily_start"),
+        ({"daily_start": -1}, "warm_up.daily_start"),
+        ({"daily_start": 1.5}, "warm_up.daily_start"),
+        ({"daily_start": "5"}, "warm_up.daily_start"),
+        ({"daily_start": 10**40}, "warm_up.daily_start"),
+        ({"days": 61}, "warm_up.days"),
+        ({"days": True}, "warm_up.days"),
+        ({"enabled": 1}, "warm_up.enabled"),
+        ({"day": 1}, "warm_up.day"),
+        (14, "warm_up"),
+        (False, "warm_up"),
+    ],
+)
+def test_a_wrong_warm_up_plan_is_rejected(client: Client, plan: object, field: str) -> None:
+    made = send(client, "POST", "/domains", name=f"{uuid4().hex}.example").data
+    rejected = send(client, "PATCH", f"/domains/{made['id']}", warm_up=plan)
+    assert rejected.status == 422
+    assert [one["field"] for one in rejected.json()["error"]["details"]] == [field]
+    assert client.get(f"/domains/{made['id']}").data["warm_up"] is None
+    client.request("DELETE", f"/domains/{made['id']}")
 
 
 def test_versions_are_listed_shown_and_restored(client: Client) -> None:

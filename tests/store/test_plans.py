@@ -60,6 +60,7 @@ from headrace.store.messages import (
     receivers,
     removal,
     suppressions,
+    warm_ups,
 )
 from headrace.store.messages.content import bodies, captured, links, templates
 from headrace.store.messages.feedback import engagement, notifications
@@ -572,6 +573,8 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "suppressions.of_address": (suppressions.OF_ADDRESS, "1, '\\x00'"),
     "receivers.by_day": (receivers.BY_DAY, "1, 'x', '2026-01-01'"),
     "receivers.by_receiver": (receivers.BY_RECEIVER, "1, 'x', '2026-01-01'"),
+    "warm_ups.lock": (warm_ups.LOCK, "1, 'x'"),
+    "warm_ups.list": (warm_ups.LIST, "1"),
     "receivers.old": (receivers.OLD_FIGURES, "'2025-01-02', 10"),
     "alerts.count_open": (alerts.COUNT_OPEN, "'{0,1}'"),
     "alerts.due": (alerts.DUE, "100, 20"),

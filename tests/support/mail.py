@@ -61,7 +61,7 @@ def record(
     session: StoreSession,
     claimed: Claimed,
     outcome: ReplyClass = ReplyClass.SENT,
-    attempt: int = 1,
+    attempt: int | None = 1,
     owner: str = OWNER,
     **members: Any,
 ) -> EndResult:

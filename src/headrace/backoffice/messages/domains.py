@@ -17,6 +17,9 @@ from headrace.domain.ids import uuid_text
 from headrace.domain.messages.dns_records import RecordCheck
 from headrace.domain.messages.kinds import DomainStatus
 from headrace.domain.messages.requests import DomainFields, check_domain
+from headrace.domain.messages.warm_up import DAILY_START_DEFAULT, DAILY_START_MAX, WarmUpChange
+from headrace.domain.messages.warm_up import DAYS_DEFAULT as WARM_UP_DAYS
+from headrace.domain.messages.warm_up import DAYS_MAX as WARM_UP_DAYS_MAX
 from headrace.pipeline.messages.deliverability import read_deliverability
 from headrace.store.access.automation_use import UsedByAutomationsError
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
@@ -27,6 +30,7 @@ _PURPOSES = {
     "dmarc": "Says what receivers do with unsigned mail",
     "bounce": "Where bounces are delivered",
 }
+_DEFAULT_PLAN = {"daily_start": DAILY_START_DEFAULT, "days": WARM_UP_DAYS}
 
 
 async def list_domains(visit: PageRequest) -> Response:
@@ -93,6 +97,12 @@ async def _page(
             visit.store.messages.receivers, visit.project.id, domain.name, visit.now_us
         ),
         looked_up=checks is not None,
+        warm_up=await visit.store.messages.warm_ups.get(
+            visit.project.id, domain.name, visit.now_us
+        ),
+        default_plan=_DEFAULT_PLAN,
+        limits={"start": DAILY_START_MAX, "days": WARM_UP_DAYS_MAX},
+        last_check=await visit.store.messages.domain_checks.get(visit.project.id, domain.name),
         purposes=_PURPOSES,
     )
 
@@ -121,6 +131,36 @@ async def verify(visit: PageRequest) -> Response:
     return visit.go(
         address, "The domain is verified without a check. This is recorded in the audit."
     )
+
+
+async def warm_up(visit: PageRequest) -> Response:
+    """Begin, change or end the warm-up plan; audited."""
+    domain = await _find(visit)
+    address = _address(visit, domain)
+    off = visit.form.text("off") == "yes"
+    start = _whole(visit.form.text("daily_start"), DAILY_START_MAX)
+    days = _whole(visit.form.text("days"), WARM_UP_DAYS_MAX)
+    if not off and (start is None or days is None):
+        text = (
+            f"Not changed: the first day has 1 to {DAILY_START_MAX} mails, "
+            f"the plan 1 to {WARM_UP_DAYS_MAX} days."
+        )
+        return visit.go(address, text, kind="bad")
+    change = WarmUpChange(enabled=False)
+    if not off:
+        change = WarmUpChange(daily_start=start, days=days)
+    await visit.store.messages.domains.update(
+        visit.project.id, domain.id, visit.now_us, warm_up=change, actor=visit.actor
+    )
+    return visit.go(address, "The warm-up plan is ended." if off else "The warm-up plan is set.")
+
+
+def _whole(text: str, most: int) -> int | None:
+    """A whole number from 1 to `most`; None for anything else."""
+    stripped = text.strip()
+    if not stripped.isascii() or not stripped.isdigit() or len(stripped) > len(str(most)):
+        return None
+    return int(stripped) if 1 <= int(stripped) <= most else None
 
 
 async def delete(visit: PageRequest) -> Response:
@@ -157,5 +197,6 @@ SCREENS = (
     get(_ONE, show_domain, Access.VIEWER),
     post(f"{_ONE}/look-up", look_up, Access.OPERATOR),
     post(f"{_ONE}/verify", verify, Access.OPERATOR),
+    post(f"{_ONE}/warm-up", warm_up, Access.OPERATOR),
     post(f"{_ONE}/delete", delete, Access.OPERATOR),
 )

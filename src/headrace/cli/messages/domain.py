@@ -12,6 +12,14 @@ from headrace.cli.shared.output import AsJson, print_json, print_rows
 from headrace.cli.shared.settings import STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
+from headrace.domain.messages.warm_up import (
+    DAILY_START_DEFAULT,
+    DAILY_START_MAX,
+    DAYS_DEFAULT,
+    DAYS_MAX,
+    WarmUp,
+    WarmUpChange,
+)
 from headrace.store.store import Store
 
 if TYPE_CHECKING:
@@ -20,7 +28,7 @@ if TYPE_CHECKING:
     from headrace.store.contract.messages import Domain
 
 app = typer.Typer(
-    help="Create, verify and list domains that mail is sent from.", no_args_is_help=True
+    help="Create, verify, warm up and list domains that mail is sent from.", no_args_is_help=True
 )
 SETTINGS = (*STORE, "mail_relay", "mail_bounce_domain")
 Project = Annotated[str, typer.Option("--project", help="Name of the project.")]
@@ -116,6 +124,81 @@ def verify(
         print_rows([each.upper() for each in names], rows)
     if not is_verified:
         raise CommandFailed("" if as_json else "Publish what is missing, then verify again.")
+
+
+@app.command("warm-up")
+@with_settings(*STORE)
+def warm_up(
+    settings: Settings,
+    name: Annotated[str, typer.Argument(help="The domain, such as example.org.")],
+    project: Project = DEFAULT_PROJECT,
+    *,
+    start: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=DAILY_START_MAX, help=f"Mails on the first day ({DAILY_START_DEFAULT})."
+        ),
+    ] = None,
+    days: Annotated[
+        int | None,
+        typer.Option(min=1, max=DAYS_MAX, help=f"Days with a limit ({DAYS_DEFAULT})."),
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="End the plan.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Limit the mail of a new domain: the limit doubles each day (UTC), the rest waits.
+
+    Without an option, show the plan. A plan that runs keeps its first day.
+
+    Example: headrace domain warm-up example.org --start 50 --days 14
+    """
+    from headrace.domain.messages.requests import check_domain
+
+    if off and (start is not None or days is not None):
+        raise usage("--off ends the plan; leave out --start and --days.")
+    try:
+        checked = check_domain(name)
+    except ValueError as error:
+        raise usage(f"The domain {error}.") from None
+    change = WarmUpChange(enabled=not off, daily_start=start, days=days)
+    shows = not off and start is None and days is None
+
+    async def work(store: Store) -> tuple[bool, WarmUp | None]:
+        project_id, now_us = (await find_project(store, project)).id, store.clock_us()
+        found = await store.messages.domains.by_name(project_id, checked)
+        if found is None:
+            return False, None
+        if not shows:
+            await store.messages.domains.update(
+                project_id, found.id, now_us, warm_up=change, actor=ACTOR
+            )
+        return True, await store.messages.warm_ups.get(project_id, checked, now_us)
+
+    is_there, plan = in_store(settings, work)
+    if not is_there:
+        raise CommandFailed(f"There is no domain {checked!r} in project {project}.")
+    if as_json:
+        print_json(None if plan is None else _plan(plan))
+    elif plan is None:
+        typer.echo(f"{checked} has no warm-up plan.")
+    elif plan.ceiling is None:
+        typer.echo(f"{checked}: the warm-up that began on {plan.started_on} is over.")
+    else:
+        typer.echo(
+            f"{checked}: day {plan.number} of {plan.days} since {plan.started_on}, "
+            f"{plan.sent} of {plan.ceiling} mails sent today."
+        )
+
+
+def _plan(plan: WarmUp) -> dict[str, Any]:
+    return {
+        "daily_start": plan.daily_start,
+        "days": plan.days,
+        "started_on": plan.started_on,
+        "day": plan.number,
+        "ceiling": plan.ceiling,
+        "sent_today": plan.sent,
+    }
 
 
 @app.command("list")

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
+import msgspec
 import typer
 
 from headrace.cli.access.key import ProjectName
@@ -165,7 +166,9 @@ def doctor(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Check the relay, links and DNS records of sending domains; changes nothing.
+    """Check the relay, links and DNS records of sending domains.
+
+    The page of each domain shows the last result about it; nothing else changes.
 
     Example: headrace mail doctor --domain example.org
     """
@@ -221,6 +224,7 @@ async def _looked_up(store: Store, settings: Settings, project: str, name: str) 
     from headrace.delivery.mail.dns_lookup import ResolverLookup
     from headrace.pipeline.messages.mail_services import relay_of, sending_domains
     from headrace.store.contract.messages import DOMAINS_MAX
+    from headrace.store.messages.content.domain_checks import CheckFinding
 
     owner = await find_project(store, project)
     held = await store.messages.domains.list(owner.id, before=None, limit=DOMAINS_MAX)
@@ -230,7 +234,10 @@ async def _looked_up(store: Store, settings: Settings, project: str, name: str) 
     domains = sending_domains(settings, store)
     findings: list[Finding] = []
     for one in wanted:
-        findings += check_domain_records(one.name, await domains.check(one))
+        of_domain = list(check_domain_records(one.name, await domains.check(one)))
+        kept = [CheckFinding(**msgspec.structs.asdict(each)) for each in of_domain]
+        await store.messages.domain_checks.write(owner.id, one.name, kept, store.clock_us())
+        findings += of_domain
     if host := relay_of(settings).host:
         findings.append(await check_relay_name(host, ResolverLookup()))
     return findings

@@ -27,6 +27,7 @@ GUARDRAIL_OF: dict[Reason | None, Guardrail] = {
     Reason.QUIET_HOURS: Guardrail.SEND_TIME,
     Reason.SEND_WINDOW: Guardrail.SEND_TIME,
     Reason.SEND_LIMIT: Guardrail.SEND_LIMIT,
+    Reason.WARM_UP: Guardrail.WARM_UP,
     Reason.DOMAIN_THROTTLED: Guardrail.PACING,
     Reason.RELAY_DOWN: Guardrail.PACING,
     Reason.RECEIVER_REJECTS: Guardrail.PACING,
@@ -42,6 +43,7 @@ GUARDRAIL_NAMES: dict[Guardrail, str] = {
     Guardrail.FREQUENCY_CAP: "Frequency caps",
     Guardrail.SEND_TIME: "Quiet hours and send windows",
     Guardrail.SEND_LIMIT: "Daily limit",
+    Guardrail.WARM_UP: "Warm-up of the domain",
     Guardrail.PACING: "Pace of relay and receiver",
 }
 
@@ -68,6 +70,7 @@ _REASONS: dict[str, str] = {
     Reason.QUIET_HOURS: "the contact has quiet hours",
     Reason.SEND_WINDOW: "no send window is open in the time zone of the contact",
     Reason.SEND_LIMIT: "the project has reached its daily limit",
+    Reason.WARM_UP: "the sending domain has reached its warm-up limit of the day",
     Reason.DOMAIN_THROTTLED: "the receiving domain is throttled",
     Reason.RELAY_DOWN: "the relay is unavailable",
     Reason.RECEIVER_REJECTS: "the receiving domain rejects mail of the sending domain",

@@ -23,6 +23,7 @@ from headrace.domain.messages.send_times import (
     next_midnight_us,
 )
 from headrace.domain.messages.sending_policies import FrequencyCap, OnCap, SendingPolicies
+from headrace.domain.messages.warm_up import WarmUp
 
 #: Messages that wait for the same moment are spread over this time after it.
 SPREAD_US = 15 * 60 * 1_000_000
@@ -39,6 +40,7 @@ class Guardrail(StrEnum):
     FREQUENCY_CAP = "frequency_cap"
     SEND_TIME = "send_time"
     SEND_LIMIT = "send_limit"
+    WARM_UP = "warm_up"
     PACING = "pacing"
 
 
@@ -69,6 +71,7 @@ class Reason(StrEnum):
     QUIET_HOURS = "quiet_hours"
     SEND_WINDOW = "send_window"
     SEND_LIMIT = "send_limit"
+    WARM_UP = "warm_up"
     DOMAIN_THROTTLED = "domain_throttled"
     RELAY_DOWN = "relay_down"
     RECEIVER_REJECTS = "receiver_rejects_sender"
@@ -130,6 +133,8 @@ class Facts:
     timezones: tuple[object, ...] = ()
     #: Messages of the channel sent today, in the project's zone.
     sent_today: int = 0
+    #: The plan of the sending domain today; None without one, and for a retry: it was counted.
+    warm_up: WarmUp | None = None
     #: When the receiver's group may get the next message; None or past: now.
     receiver_free_us: int | None = None
     #: While the receiver rejects the sending domain: when a message may probe, and its response.
@@ -310,6 +315,15 @@ def _send_limit(facts: Facts, policies: SendingPolicies, now_us: int) -> Verdict
     return _defer(Guardrail.SEND_LIMIT, Reason.SEND_LIMIT, until_us, f"{most} a day")
 
 
+def _warm_up(facts: Facts, _policies: SendingPolicies, _now_us: int) -> Verdict | None:
+    plan = facts.warm_up
+    if plan is None or not plan.is_reached or facts.kind is not MessageKind.MARKETING:
+        return None
+    until_us = _spread(facts.message_id, plan.next_day_us)
+    rule = f"{plan.ceiling} on day {plan.number} of {plan.days}"
+    return _defer(Guardrail.WARM_UP, Reason.WARM_UP, until_us, rule)
+
+
 def _pacing(facts: Facts, _policies: SendingPolicies, now_us: int) -> Verdict | None:
     for free_us, reason in (
         (facts.relay_free_us, Reason.RELAY_DOWN),
@@ -341,6 +355,7 @@ _CHECKS: tuple[tuple[Guardrail, _Check], ...] = (
     (Guardrail.FREQUENCY_CAP, _frequency),
     (Guardrail.SEND_TIME, _send_time),
     (Guardrail.SEND_LIMIT, _send_limit),
+    (Guardrail.WARM_UP, _warm_up),
     (Guardrail.PACING, _pacing),
 )
 

@@ -14,9 +14,12 @@ from headrace.domain.email import normalize_email
 from headrace.domain.errors import echo
 from headrace.domain.events.problems import read_object
 from headrace.domain.json_fields import FieldReader, kind_of
+from headrace.domain.json_text import Number
 from headrace.domain.labels import check_description, check_name
 from headrace.domain.messages.email_request import plain_json
 from headrace.domain.messages.kinds import SuppressionScope
+from headrace.domain.messages.warm_up import DAILY_START_MAX, WarmUpChange
+from headrace.domain.messages.warm_up import DAYS_MAX as WARM_UP_DAYS_MAX
 
 SUBJECT_CHARACTERS_MAX = 2000
 PREVIEW_CHARACTERS_MAX = 2000
@@ -39,7 +42,8 @@ _EMAIL_MEMBERS = (
 _PUSH_MEMBERS = ("default_locale", "messages")
 TEMPLATE_MEMBERS = ("name", "channel", "description", *_EMAIL_MEMBERS, *_PUSH_MEMBERS)
 _PUSH_MESSAGE_MEMBERS = ("locale", "title", "message", "launch_url", "image_url")
-DOMAIN_MEMBERS = ("name", "track_opens", "track_clicks")
+DOMAIN_MEMBERS = ("name", "track_opens", "track_clicks", "warm_up")
+_WARM_UP_MEMBERS = ("enabled", "daily_start", "days")
 SUPPRESSION_MEMBERS = ("email", "scope", "reason")
 
 _LOCALE = re.compile(r"[a-zA-Z]{2,8}(?:[-_][a-zA-Z0-9]{1,8}){0,3}")
@@ -81,6 +85,8 @@ class DomainFields(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     track_opens: bool | None = None
     track_clicks: bool | None = None
+    #: Only when a domain is changed.
+    warm_up: WarmUpChange | None = None
 
 
 class SuppressionFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +139,7 @@ def decode_domain(body: bytes, *, required: bool) -> DomainFields:
     Raises:
         ApiError: with every problem listed.
     """
-    known = DOMAIN_MEMBERS if required else DOMAIN_MEMBERS[1:]
+    known = DOMAIN_MEMBERS[:-1] if required else DOMAIN_MEMBERS[1:]
     check = FieldReader(read_object(body), known, "a domain")
     if required:
         check.require("name")
@@ -141,9 +147,35 @@ def decode_domain(body: bytes, *, required: bool) -> DomainFields:
         name=check.text("name", check_domain) if required else None,
         track_opens=check.flag("track_opens"),
         track_clicks=check.flag("track_clicks"),
+        warm_up=None if required else _warm_up(check),
     )
     check.raise_if_any()
     return fields
+
+
+def _warm_up(check: FieldReader) -> WarmUpChange | None:
+    value = check.members.get("warm_up")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        check.add("warm_up", f"must be an object, got {kind_of(value)}")
+        return None
+    plan = FieldReader(value, _WARM_UP_MEMBERS, "a warm-up plan", inside=check, path="warm_up")
+    return WarmUpChange(
+        enabled=plan.flag("enabled") is not False,
+        daily_start=_whole(plan, "daily_start", DAILY_START_MAX),
+        days=_whole(plan, "days", WARM_UP_DAYS_MAX),
+    )
+
+
+def _whole(check: FieldReader, field: str, most: int) -> int | None:
+    value = check.members.get(field)
+    if value is None:
+        return None
+    if isinstance(value, Number) and value.isdigit() and 1 <= float(value) <= most:
+        return int(value)
+    check.add(field, f"must be a whole number from 1 to {most}")
+    return None
 
 
 def decode_suppression(body: bytes) -> SuppressionFields:

@@ -12,6 +12,9 @@ from headrace.domain.errors import ErrorCode
 from headrace.domain.messages.dns_records import DnsRecord, RecordCheck, RecordState
 from headrace.domain.messages.kinds import DomainStatus
 from headrace.domain.messages.requests import DOMAIN_CHARACTERS_MAX, decode_domain
+from headrace.domain.messages.warm_up import DAILY_START_DEFAULT, DAILY_START_MAX, WarmUp
+from headrace.domain.messages.warm_up import DAYS_DEFAULT as WARM_UP_DAYS
+from headrace.domain.messages.warm_up import DAYS_MAX as WARM_UP_DAYS_MAX
 from headrace.domain.timestamps import to_text
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.deletion import FORCE, used_by_automations
@@ -47,6 +50,31 @@ class DomainCreate(msgspec.Struct, forbid_unknown_fields=True):
     track_clicks: Annotated[bool | None, _CLICKS] = None
 
 
+class WarmUpUpdate(msgspec.Struct, forbid_unknown_fields=True):
+    """A warm-up plan: a limit a day (UTC) that doubles each day.
+
+    Marketing mail beyond it waits. A plan that runs keeps its first day.
+    """
+
+    enabled: Annotated[bool | None, about("False ends the plan; true if absent.")] = None
+    daily_start: Annotated[
+        int | None,
+        about(
+            f"The limit of the first day; {DAILY_START_DEFAULT} in a new plan if absent.",
+            minimum=1,
+            maximum=DAILY_START_MAX,
+        ),
+    ] = None
+    days: Annotated[
+        int | None,
+        about(
+            f"Days with a limit; {WARM_UP_DAYS} in a new plan if absent.",
+            minimum=1,
+            maximum=WARM_UP_DAYS_MAX,
+        ),
+    ] = None
+
+
 class DomainUpdate(msgspec.Struct, forbid_unknown_fields=True):
     """A change of a sending domain. Members that are absent or null stay as they are."""
 
@@ -56,6 +84,18 @@ class DomainUpdate(msgspec.Struct, forbid_unknown_fields=True):
     track_clicks: Annotated[bool | None, about("Whether clicks in marketing mail are tracked.")] = (
         None
     )
+    warm_up: WarmUpUpdate | None = None
+
+
+class WarmUpResponse(msgspec.Struct, kw_only=True):
+    """The warm-up plan of a sending domain, as of today."""
+
+    daily_start: Annotated[int, about("The limit of the first day.")]
+    days: int
+    started_on: Annotated[str, about("In UTC.", format="date")]
+    day: Annotated[int, about("Number of today, from 1; the plan is over after `days`.")]
+    ceiling: Annotated[int | None, about("The limit of today; null once the plan is over.")]
+    sent_today: Annotated[int, about("Mails of both kinds handed over for the first time today.")]
 
 
 class RecordResponse(msgspec.Struct, kw_only=True):
@@ -76,6 +116,7 @@ class DomainResponse(msgspec.Struct, kw_only=True):
     status: DomainStatus
     track_opens: bool
     track_clicks: bool
+    warm_up: Annotated[WarmUpResponse | None, about("Null: there is no plan.")]
     verified_at: Time | None
     records: list[RecordResponse]
     created_at: Time
@@ -111,13 +152,32 @@ def record_response(record: DnsRecord) -> RecordResponse:
     )
 
 
-def _response(context: Context, domain: Domain) -> DomainResponse:
+def _warm_up(plan: WarmUp | None) -> WarmUpResponse | None:
+    if plan is None:
+        return None
+    return WarmUpResponse(
+        daily_start=plan.daily_start,
+        days=plan.days,
+        started_on=plan.started_on,
+        day=plan.number,
+        ceiling=plan.ceiling,
+        sent_today=plan.sent,
+    )
+
+
+async def _one(context: Context, domain: Domain) -> DomainResponse:
+    plans, now_us = context.services.store.messages.warm_ups, context.services.clock_us()
+    return _response(context, domain, await plans.get(domain.project_id, domain.name, now_us))
+
+
+def _response(context: Context, domain: Domain, plan: WarmUp | None) -> DomainResponse:
     return DomainResponse(
         id=domain.id,
         name=domain.name,
         status=domain.status,
         track_opens=domain.track_opens,
         track_clicks=domain.track_clicks,
+        warm_up=_warm_up(plan),
         verified_at=None if domain.verified_us is None else to_text(domain.verified_us),
         records=[record_response(one) for one in context.services.mail.domains.records(domain)],
         created_at=to_text(domain.created_us),
@@ -145,7 +205,7 @@ async def create_domain(request: Request) -> Response:
     made = await context.services.mail.domains.create(
         context.project_id, fields, verified=False, actor=context.principal.key_id
     )
-    return json_response({"data": _response(context, made)}, 201)
+    return json_response({"data": _response(context, made, None)}, 201)
 
 
 async def list_domains(request: Request) -> Response:
@@ -157,7 +217,10 @@ async def list_domains(request: Request) -> Response:
         context.project_id, before=context.before(scope), limit=limit + 1
     )
     following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
-    shown = [_response(context, domain) for domain in found[:limit]]
+    plans = await context.services.store.messages.warm_ups.of_project(
+        context.project_id, context.services.clock_us()
+    )
+    shown = [_response(context, domain, plans.get(domain.name)) for domain in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -167,7 +230,7 @@ async def get_domain(request: Request) -> Response:
     found = await _store(context).get(context.project_id, path_uuid(request))
     if found is None:
         raise not_found()
-    return json_response({"data": _response(context, found)})
+    return json_response({"data": await _one(context, found)})
 
 
 async def verify_domain(request: Request) -> Response:
@@ -179,14 +242,14 @@ async def verify_domain(request: Request) -> Response:
     if checked is None:
         raise not_found()
     shown = CheckedDomainResponse(
-        **msgspec.structs.asdict(_response(context, checked.domain)),
+        **msgspec.structs.asdict(await _one(context, checked.domain)),
         checks=[check_response(each) for each in checked.checks],
     )
     return json_response({"data": shown})
 
 
 async def patch_domain(request: Request) -> Response:
-    """`PATCH /domains/{id}`: sets what is tracked."""
+    """`PATCH /domains/{id}`: sets what is tracked, and the warm-up plan."""
     context = context_of(request)
     fields = decode_domain(await read_body(request), required=False)
     changed = await _store(context).update(
@@ -195,10 +258,12 @@ async def patch_domain(request: Request) -> Response:
         context.services.clock_us(),
         track_opens=fields.track_opens,
         track_clicks=fields.track_clicks,
+        warm_up=fields.warm_up,
+        actor=context.principal.key_id,
     )
     if changed is None:
         raise not_found()
-    return json_response({"data": _response(context, changed)})
+    return json_response({"data": await _one(context, changed)})
 
 
 async def delete_domain(request: Request) -> Response:
@@ -263,7 +328,7 @@ ROUTES = (
         "/domains/{id}",
         patch_domain,
         name="patchDomain",
-        summary="Change what is tracked of a sending domain",
+        summary="Change tracking and warm-up of a sending domain",
         description="Members that are absent or null stay as they are; the name cannot be changed.",
         bodies=json_body(DomainUpdate, example={"track_opens": False}),
         responses=(ok("The updated domain.", DomainResponse),),

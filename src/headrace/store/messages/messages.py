@@ -9,6 +9,7 @@ from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database
 from headrace.store.messages.content.captured import Captured
+from headrace.store.messages.content.domain_checks import DomainChecks
 from headrace.store.messages.content.domains import Domains
 from headrace.store.messages.content.links import Links
 from headrace.store.messages.content.templates import Templates
@@ -26,6 +27,7 @@ from headrace.store.messages.sending.message_lists import MessageLists
 from headrace.store.messages.sending.message_search import MessageSearch
 from headrace.store.messages.sending.outbox import Outbox
 from headrace.store.messages.suppressions import Suppressions
+from headrace.store.messages.warm_ups import WarmUps
 
 
 class Messages:
@@ -51,6 +53,7 @@ class Messages:
     ) -> None:
         self.keys = StoredKeys(database)
         self.domains = Domains(database, secret_keys)
+        self.domain_checks = DomainChecks(database)
         self.templates = Templates(database)
         self.suppressions = Suppressions(database, self.keys)
         self.emails = Emails(database, system_events, numbers)
@@ -60,6 +63,7 @@ class Messages:
         self.captured = Captured(database)
         self.materials = Materials(database, secret_keys)
         self.receivers = Receivers(database)
+        self.warm_ups = WarmUps(database)
         self.removal = Removal(database)
         self.notifications = Notifications(database, system_events, self.keys)
         self.lists = MessageLists(database, system_events, self.keys)

@@ -336,6 +336,16 @@ COPIED: tuple[TableCopy, ...] = (
         "project_id, domain, receiver",
     ),
     _alike(
+        "warm_ups",
+        "project_id, domain, daily_start, days, started_on, day, sent",
+        "project_id, domain",
+    ),
+    _alike(
+        "domain_checks",
+        "project_id, domain, findings, at_us",
+        "project_id, domain",
+    ),
+    _alike(
         "relay_failures",
         "relay, outcome, failures, since_us, last_us, diagnostic",
         "relay",

@@ -8,6 +8,7 @@ from typing import Any
 from headrace.domain.access.sealing import KeyRing, Purpose
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.messages.kinds import DomainStatus
+from headrace.domain.messages.warm_up import WarmUpChange
 from headrace.store.access.audit import write_audit
 from headrace.store.access.automation_use import reject_used
 from headrace.store.access.sealing import opened
@@ -16,6 +17,8 @@ from headrace.store.contract.messages import DOMAINS_MAX, Domain
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Row, Transaction
+from headrace.store.messages.content.domain_checks import remove_check
+from headrace.store.messages.warm_ups import change_warm_up, remove_warm_up
 
 COLUMNS = (
     "id, project_id, name, status, track_opens, track_clicks, dkim_selector, dkim_key, "
@@ -139,10 +142,16 @@ class Domains:
         domain_id: str,
         now_us: int,
         *,
-        track_opens: bool | None,
-        track_clicks: bool | None,
+        track_opens: bool | None = None,
+        track_clicks: bool | None = None,
+        warm_up: WarmUpChange | None = None,
+        actor: str = "",
     ) -> Domain | None:
-        """Change what is tracked; None leaves it as it is. None when there is no such domain."""
+        """Change what is tracked, and the warm-up plan (audited); None leaves it as it is.
+
+        Returns:
+            None: there is no such domain.
+        """
 
         async def work(tx: Transaction) -> Domain | None:
             held = await _one(tx, project_id, domain_id)
@@ -152,6 +161,8 @@ class Domains:
             clicks = held.track_clicks if track_clicks is None else track_clicks
             updated_us = max(now_us, held.updated_us)
             await tx.run(_UPDATE, project_id, domain_id, opens, clicks, updated_us)
+            if warm_up is not None:
+                await change_warm_up(tx, project_id, held.name, warm_up, now_us, actor)
             return await _one(tx, project_id, domain_id)
 
         return await self._database.write(work)
@@ -194,6 +205,8 @@ class Domains:
             if not force:
                 await reject_used(tx, project_id, domain_id)
             await tx.run(_DELETE, project_id, domain_id)
+            await remove_warm_up(tx, project_id, held.name)
+            await remove_check(tx, project_id, held.name)
             detail = {"domain": held.name}
             await write_audit(tx, now_us, actor, project_id, "domain.delete", detail)
             return True

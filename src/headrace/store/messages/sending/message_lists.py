@@ -44,6 +44,7 @@ from headrace.store.messages.message_rows import (
 )
 from headrace.store.messages.sending.facts import find_contact, read_facts
 from headrace.store.messages.sending.outcomes import Outcomes
+from headrace.store.messages.warm_ups import with_warm_up
 
 #: Attempts and kinds of engagement that one message shows.
 SHOWN_MAX = 200
@@ -194,6 +195,7 @@ class MessageLists:
                 start = Start(claimed=held, relay="", subject="")
                 facts = await read_facts(tx, keys, start, contact, policies, now_us, lock=False)
                 if not isinstance(facts, Reason):
+                    facts = await with_warm_up(tx, facts, subject, now_us)
                     verdicts = trace(facts, policies, now_us)
             attempts = await tx.rows(ATTEMPTS, *key_of(message_id), SHOWN_MAX)
             engaged = await tx.rows(ENGAGED, *key_of(message_id), SHOWN_MAX)

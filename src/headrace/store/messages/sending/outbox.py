@@ -48,6 +48,7 @@ from headrace.store.messages.message_rows import CLAIMED, claimed, hold, key_of
 from headrace.store.messages.receivers import begin_probe, key_of_receiver
 from headrace.store.messages.sending.facts import count_sent, find_contact, read_facts
 from headrace.store.messages.sending.outcomes import ADD_ATTEMPT, Outcomes
+from headrace.store.messages.warm_ups import WarmUpCounts, is_first
 
 #: How long a claim lasts without being renewed.
 LEASE_US = 60_000_000
@@ -211,6 +212,8 @@ class Outbox:
 
         async def work(tx: Transaction) -> dict[str, StartResult]:
             await tx.run(BY_KEYS)
+            warm_ups = WarmUpCounts(tx)
+            await warm_ups.hold((one.claimed.message for one in ordered), now_us)
             results: dict[str, StartResult] = {}
             known: dict[int, SendingPolicies] = {}
             events: list[SystemEvent] = []
@@ -231,18 +234,21 @@ class Outbox:
                         guardrail=Guardrail.SUBSCRIPTION, decision=Decision.SKIP, reason=facts
                     )
                 else:
+                    facts = warm_ups.added_to(facts, held.claimed.message)
                     verdict = judge(facts, policies, now_us)
                     if verdict.decision is Decision.PASS:
                         verdict = await _probed(tx, message, facts, policies, now_us) or verdict
                 if verdict.decision is Decision.PASS:
-                    if held.claimed.message.attempt == 0:
+                    if is_first(held.claimed.message):
                         await count_sent(tx, message, policies, now_us)
+                        warm_ups.count(message)
                     results[message.id] = await self._begin(tx, current, now_us)
                 else:
                     rejected = await self._reject(tx, held.claimed, verdict, now_us)
                     results[message.id] = rejected
                     if rejected.state is MessageStatus.SKIPPED:
                         events += await self._skipped(tx, message, rejected)
+            await warm_ups.flush()
             await self._system_events.insert(tx, events, now_us)
             return results
 

@@ -1,0 +1,23 @@
+-- Growing daily limits of sending domains, and what the last check of their records found.
+
+-- The plan of a domain, by name, with the count of its latest day. Without a row there is no plan.
+CREATE TABLE warm_ups (
+    project_id  integer NOT NULL,
+    domain      text NOT NULL,
+    daily_start bigint NOT NULL,
+    days        integer NOT NULL,
+    -- Days in UTC. Each message is counted on the day of its first hand-over.
+    started_on  text NOT NULL,
+    day         text NOT NULL,
+    sent        bigint NOT NULL,
+    PRIMARY KEY (project_id, domain)
+);
+
+-- The last result of `headrace mail doctor`. findings: JSON.
+CREATE TABLE domain_checks (
+    project_id integer NOT NULL,
+    domain     text NOT NULL,
+    findings   text NOT NULL,
+    at_us      bigint NOT NULL,
+    PRIMARY KEY (project_id, domain)
+);

@@ -1,0 +1,23 @@
+-- Growing daily limits of sending domains, and what the last check of their records found.
+
+-- The plan of a domain, by name, with the count of its latest day. Without a row there is no plan.
+CREATE TABLE warm_ups (
+    project_id  INTEGER NOT NULL,
+    domain      TEXT NOT NULL,
+    daily_start INTEGER NOT NULL,
+    days        INTEGER NOT NULL,
+    -- Days in UTC. Each message is counted on the day of its first hand-over.
+    started_on  TEXT NOT NULL,
+    day         TEXT NOT NULL,
+    sent        INTEGER NOT NULL,
+    PRIMARY KEY (project_id, domain)
+) STRICT, WITHOUT ROWID;
+
+-- The last result of `headrace mail doctor`. findings: JSON.
+CREATE TABLE domain_checks (
+    project_id INTEGER NOT NULL,
+    domain     TEXT NOT NULL,
+    findings   TEXT NOT NULL,
+    at_us      INTEGER NOT NULL,
+    PRIMARY KEY (project_id, domain)
+) STRICT, WITHOUT ROWID;
