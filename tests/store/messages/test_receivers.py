@@ -104,6 +104,66 @@ def test_an_answer_about_an_address_does_not_end_a_run_of_rejections(
     assert len(open_breakers(session, project)) == 1
 
 
+def take_report(session: StoreSession, message: Message, kind: FeedbackKind) -> None:
+    rejected = kind is FeedbackKind.BLOCKED
+    report = Feedback(
+        kind=kind,
+        source=Source.DSN,
+        message_id=message.id,
+        address=message.address,
+        reason=ReplyClass.SENDER_REFUSED if rejected else None,
+        status="5.7.26" if rejected else None,
+        diagnostic="unauthenticated mail" if rejected else None,
+    )
+    digest = f"{message.id}{kind}".encode()[-32:]
+    received = Received(reports=(report,), intake=Intake.IMAP, digest=digest, raw="")
+    now_us = session.store.clock_us()
+    session.run(session.store.messages.notifications.take(received, now_us))
+
+
+def accepted_and_reported(session: StoreSession, project: int, times: int) -> None:
+    """Mails that the relay accepts, and whose rejection by the receiver comes back later."""
+    for number in range(times):
+        sent = mail.send_one(session, project, to=f"r{number}@example.net")
+        mail.deliver(session, code=250)
+        take_report(session, sent, FeedbackKind.BLOCKED)
+
+
+def test_reported_rejections_hold_back_mail_although_the_relay_accepts_it(
+    session: StoreSession,
+) -> None:
+    project = mail.new_project(session)
+    accepted_and_reported(session, project, 4)
+    assert open_breakers(session, project) == []
+    accepted_and_reported(session, project, 1)
+    (held,) = open_breakers(session, project)
+    assert (held.receiver, held.breaker.seen) == ("example.net", 5)
+    assert held.breaker.rejection.text == "5.7.26 unauthenticated mail"
+    waiting = mail.send_one(session, project, to="ann@example.net")
+    assert begun(session, waiting) == "receiver_rejects_sender"
+    assert session.place.run_sql("SELECT count(*) FROM suppressions") == [(0,)]
+
+    # One accepted probe proves nothing; a second one without a report between them does.
+    pause_over(session)
+    mail.make_due(session, waiting)
+    mail.deliver(session, code=250)
+    assert len(open_breakers(session, project)) == 1
+    pause_over(session)
+    mail.send_one(session, project, to="bob@example.net")
+    mail.deliver(session, code=250)
+    assert open_breakers(session, project) == []
+
+
+def test_a_delivered_probe_ends_reported_rejections(session: StoreSession) -> None:
+    project = mail.new_project(session)
+    accepted_and_reported(session, project, 5)
+    pause_over(session)
+    probe = mail.send_one(session, project, to="ann@example.net")
+    mail.deliver(session, code=250)
+    take_report(session, probe, FeedbackKind.DELIVERED)
+    assert open_breakers(session, project) == []
+
+
 def test_figures_count_each_result_once(session: StoreSession) -> None:
     project = mail.new_project(session)
     receivers = session.store.messages.receivers

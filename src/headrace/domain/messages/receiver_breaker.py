@@ -6,6 +6,10 @@ open --(the probe is rejected)--> open with a longer pause
 While it is open, one message at a time probes after each pause. It says nothing about addresses, so
 it never suppresses one. An answer about an address or a failure of the relay says nothing about the
 sender: only an accepted mail ends a run of rejections.
+
+A relay that accepts everything reports rejections later. These are a run of their own: a mail that
+the relay accepted may still be rejected, so one of them does not end it. It ends with a delivery
+report, or after several accepted mails without a report between them.
 """
 
 from __future__ import annotations
@@ -19,8 +23,11 @@ from headrace.domain.messages.settlement import SENDER_REJECTIONS_MAX
 #: First pause; it doubles with each rejected probe up to the longest.
 PAUSE_FIRST_US = 900_000_000
 PAUSE_MAX_US = 4 * 3_600_000_000
-#: How long a probe may take before another message probes.
+#: How long a probe may take before another message probes, and its rejection to be reported.
 PROBE_US = 900_000_000
+#: Mails accepted since the last report that end a run of reports: while closed, and probes.
+ACCEPTED_CLOSED = 20
+ACCEPTED_PROBES = 2
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +38,8 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
     status: str | None = None
     #: On one line, addresses masked.
     diagnostic: str | None = None
+    #: Whether it came back as a report after the relay had accepted the mail.
+    reported: bool = False
 
     @property
     def text(self) -> str:
@@ -39,10 +48,23 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
         return " ".join(part for part in parts if part)
 
 
+class Acceptance(msgspec.Struct, frozen=True, kw_only=True):
+    """A mail that was accepted."""
+
+    message_id: str
+    #: Whether the receiver did, by a delivery report; else the relay did.
+    reported: bool = False
+
+
 class ReceiverBreaker(msgspec.Struct, frozen=True, kw_only=True):
     """State of a breaker that has seen a rejection. Times are microseconds since 1970."""
 
+    #: Rejections in a row in responses of the relay.
     rejections: int = 0
+    #: Rejections of the current run of reports.
+    reported: int = 0
+    #: Mails accepted since the last report; probes while reports hold it open.
+    accepted: int = 0
     #: Pauses in a row.
     openings: int = 0
     #: None: closed.
@@ -54,37 +76,79 @@ class ReceiverBreaker(msgspec.Struct, frozen=True, kw_only=True):
     rejection: Rejection
     at_us: int
 
+    @property
+    def seen(self) -> int:
+        """Rejections of both runs."""
+        return self.rejections + self.reported
+
+    @property
+    def is_open_by_reports(self) -> bool:
+        """Whether it takes more than an accepted mail to close it."""
+        return self.opened_us is not None and self.reported >= SENDER_REJECTIONS_MAX
+
     def probed_by(self, message_id: str, now_us: int) -> ReceiverBreaker:
         """Let a message probe; others wait meanwhile."""
         return msgspec.structs.replace(self, probe_id=message_id, until_us=now_us + PROBE_US)
 
 
 def after(
-    breaker: ReceiverBreaker | None, results: Iterable[Rejection | None], now_us: int
+    breaker: ReceiverBreaker | None, results: Iterable[Rejection | Acceptance], now_us: int
 ) -> ReceiverBreaker | None:
     """The breaker after results in their order.
 
     Args:
-        results: a rejection of the sender, or None for an accepted mail.
+        results: rejections of the sender and accepted mails.
 
     Returns:
         None: closed, without a rejection.
     """
     for result in results:
-        breaker = None if result is None else _rejected(breaker, result, now_us)
+        if isinstance(result, Rejection):
+            breaker = _rejected(breaker, result, now_us)
+        elif breaker is not None:
+            breaker = _accepted(breaker, result)
     return breaker
+
+
+def _accepted(breaker: ReceiverBreaker, result: Acceptance) -> ReceiverBreaker | None:
+    by_probe = result.message_id == breaker.probe_id
+    if result.reported:
+        # While it is open, other mail was handed over before it opened.
+        ends = breaker.opened_us is None or (breaker.is_open_by_reports and by_probe)
+        return _without_reports(breaker) if ends else breaker
+    if breaker.is_open_by_reports:
+        counted = msgspec.structs.replace(breaker, accepted=breaker.accepted + by_probe)
+        return None if counted.accepted >= ACCEPTED_PROBES else counted
+    accepted = breaker.accepted + 1
+    if breaker.reported == 0 or accepted >= ACCEPTED_CLOSED:
+        return None
+    return msgspec.structs.replace(_closed(breaker), rejections=0, accepted=accepted)
+
+
+def _without_reports(breaker: ReceiverBreaker) -> ReceiverBreaker | None:
+    if breaker.rejections == 0 or breaker.is_open_by_reports:
+        return None
+    return msgspec.structs.replace(breaker, reported=0, accepted=0)
+
+
+def _closed(breaker: ReceiverBreaker) -> ReceiverBreaker:
+    return msgspec.structs.replace(breaker, openings=0, opened_us=None, until_us=0, probe_id=None)
 
 
 def _rejected(
     breaker: ReceiverBreaker | None, rejection: Rejection, now_us: int
 ) -> ReceiverBreaker:
     before = breaker or ReceiverBreaker(rejection=rejection, at_us=now_us)
-    rejections = before.rejections + 1
     counted = msgspec.structs.replace(
-        before, rejections=rejections, rejection=rejection, at_us=now_us
+        before,
+        rejections=before.rejections + (not rejection.reported),
+        reported=before.reported + rejection.reported,
+        accepted=0 if rejection.reported else before.accepted,
+        rejection=rejection,
+        at_us=now_us,
     )
     if before.opened_us is None:
-        if rejections < SENDER_REJECTIONS_MAX:
+        if max(counted.rejections, counted.reported) < SENDER_REJECTIONS_MAX:
             return counted
         return _paused(counted, now_us, opened_us=now_us)
     if rejection.message_id != before.probe_id:

@@ -90,7 +90,7 @@ def _held(of: HeldReceiver) -> RejectingReceiver:
         receiver=of.open.receiver,
         since=to_text(breaker.opened_us or breaker.at_us),
         probe_at=to_text(breaker.until_us),
-        rejections=breaker.rejections,
+        rejections=breaker.seen,
         response=breaker.rejection.text,
         message_id=breaker.rejection.message_id,
         meaning=of.advice.meaning,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from headrace.domain.messages.kinds import MessageStatus
-from headrace.domain.messages.receiver_breaker import ReceiverBreaker, Rejection, after
+from headrace.domain.messages.receiver_breaker import Acceptance, ReceiverBreaker, Rejection, after
 from headrace.domain.timestamps import to_text
 from headrace.store.contract.messages import Message
 from headrace.store.engine.dialect import sql
@@ -45,7 +45,7 @@ _REMOVE = sql(
 )
 _STATE = (
     "rejections, openings, opened_us, until_us, probe_id, "
-    "message_id, code, status, diagnostic, at_us"
+    "message_id, code, status, diagnostic, at_us, reported, accepted"
 )
 _BREAKER = sql(
     f"SELECT {_STATE} FROM receiver_breakers "
@@ -58,7 +58,7 @@ BREAKERS = sql(
 )
 _WRITE = sql(
     f"INSERT INTO receiver_breakers (project_id, domain, receiver, {_STATE}) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) "
     "ON CONFLICT (project_id, domain, receiver) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _STATE.split(", "))
 )
@@ -159,7 +159,7 @@ class Results:
         self._tx = tx
         self._now_us = now_us
         self._figures: dict[tuple[int, str, str, str], list[int]] = {}
-        self._answers: dict[Key, list[Rejection | None]] = {}
+        self._answers: dict[Key, list[Rejection | Acceptance]] = {}
 
     def count(self, message: Message, state: MessageStatus) -> None:
         """Count a message that reached a state, on the day it was handed over."""
@@ -172,17 +172,17 @@ class Results:
         counts = self._figures.setdefault((project_id, domain, day, receiver), [0] * len(_FIGURES))
         counts[_FIGURES.index(name)] += 1
 
-    def answered(self, message: Message, rejection: Rejection | None) -> None:
-        """Note a rejection of the sender, or (None) an accepted mail."""
+    def answered(self, message: Message, answer: Rejection | Acceptance) -> None:
+        """Note a rejection of the sender, or an accepted mail."""
         key = key_of_receiver(message)
         if key is not None:
-            self._answers.setdefault(key, []).append(rejection)
+            self._answers.setdefault(key, []).append(answer)
 
     async def flush(self) -> None:
         """Write all of it."""
         for key, answers in sorted(self._answers.items(), key=lambda pair: pair[0]):
             held = await read_breaker(self._tx, key)
-            if held is not None or any(answers):
+            if held is not None or any(isinstance(one, Rejection) for one in answers):
                 await _write_breaker(self._tx, key, after(held, answers, self._now_us))
         for figure, counts in sorted(self._figures.items()):
             await self._tx.run(_COUNT, *figure, *counts)
@@ -199,11 +199,17 @@ _COUNTED = {
 
 
 async def count_result(
-    tx: Transaction, message: Message, state: MessageStatus, now_us: int
+    tx: Transaction,
+    message: Message,
+    state: MessageStatus,
+    now_us: int,
+    answer: Rejection | Acceptance | None = None,
 ) -> None:
-    """Count one message that reached a state."""
+    """Count one message that reached a state, and note what the receiver says of the sender."""
     results = Results(tx, now_us)
     results.count(message, state)
+    if answer is not None:
+        results.answered(message, answer)
     await results.flush()
 
 
@@ -237,13 +243,13 @@ async def _write_breaker(tx: Transaction, key: Key, breaker: ReceiverBreaker | N
         *key,
         *(breaker.rejections, breaker.openings, breaker.opened_us, breaker.until_us),
         *(breaker.probe_id, last.message_id, last.code, last.status, last.diagnostic),
-        breaker.at_us,
+        *(breaker.at_us, breaker.reported, breaker.accepted),
     )
 
 
 def _breaker(row: Row) -> ReceiverBreaker:
-    rejections, openings, opened_us, until_us, probe_id, message_id, *reply, at_us = row
-    code, status, diagnostic = reply
+    rejections, openings, opened_us, until_us, probe_id, message_id, *more = row
+    code, status, diagnostic, at_us, reported, accepted = more
     return ReceiverBreaker(
         rejections=rejections,
         openings=openings,
@@ -252,6 +258,8 @@ def _breaker(row: Row) -> ReceiverBreaker:
         probe_id=probe_id,
         rejection=Rejection(message_id=message_id, code=code, status=status, diagnostic=diagnostic),
         at_us=at_us,
+        reported=reported,
+        accepted=accepted,
     )
 
 

@@ -332,7 +332,7 @@ COPIED: tuple[TableCopy, ...] = (
     _alike(
         "receiver_breakers",
         "project_id, domain, receiver, rejections, openings, opened_us, until_us, code, status, "
-        "diagnostic, message_id, probe_id, at_us",
+        "diagnostic, message_id, probe_id, at_us, reported, accepted",
         "project_id, domain, receiver",
     ),
     _alike(

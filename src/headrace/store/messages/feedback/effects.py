@@ -14,6 +14,7 @@ from headrace.domain.messages.kinds import (
     SuppressionReason,
     SuppressionScope,
 )
+from headrace.domain.messages.receiver_breaker import Acceptance, Rejection
 from headrace.domain.messages.smtp_replies import ReplyClass
 from headrace.domain.messages.tokens import MessageKeys, UnsubscribeTarget
 from headrace.store.access.sending_policies import read_sending_policies
@@ -107,7 +108,8 @@ class Effects:
             return Effect.NOTHING
         await self._settle(message)
         await forget_soft_bounces(self._tx, message.project_id, self._hashed(message))
-        await self._move(message, MessageStatus.DELIVERED, None, "delivery")
+        accepted = Acceptance(message_id=message.id, reported=True)
+        await self._move(message, MessageStatus.DELIVERED, None, "delivery", accepted)
         await self._emit(message, MAIL_DELIVERY, source=report.source.value)
         return Effect.DELIVERED
 
@@ -133,7 +135,8 @@ class Effects:
             about_mail = report.reason in _ABOUT_MAIL
             state = MessageStatus.FAILED if about_mail else MessageStatus.BLOCKED
             reason = reason or ReplyClass.SENDER_REFUSED.value
-            await self._move(message, state, reason, "bounce")
+            rejection = None if about_mail else _rejection(report, message)
+            await self._move(message, state, reason, "bounce", rejection)
             return Effect.FAILED if about_mail else Effect.BLOCKED
         if report.kind is FeedbackKind.SOFT and not await self._count(message):
             reason = reason or ReplyClass.DEFERRED.value
@@ -192,12 +195,27 @@ class Effects:
         await suppress(self._tx, message.project_id, entry, self._now_us)
 
     async def _move(
-        self, message: Message, state: MessageStatus, reason: str | None, event: str
+        self,
+        message: Message,
+        state: MessageStatus,
+        reason: str | None,
+        event: str,
+        answer: Rejection | Acceptance | None = None,
     ) -> None:
         key = key_of(message.id)
         await self._tx.run(_MOVE, *key, state.value, reason, event, self._now_us)
-        await count_result(self._tx, message, state, self._now_us)
+        await count_result(self._tx, message, state, self._now_us, answer)
 
     async def _emit(self, message: Message, name: str, **payload: Any) -> None:
         events = await mail_event(self._tx, message, name, **payload)
         await self._system_events.insert(self._tx, events, self._now_us)
+
+
+def _rejection(report: Feedback, message: Message) -> Rejection:
+    """What a report says about the sender."""
+    return Rejection(
+        message_id=message.id,
+        status=report.status,
+        diagnostic=report.diagnostic,
+        reported=True,
+    )

@@ -15,7 +15,7 @@ from headrace.domain.messages.kinds import (
     SuppressionReason,
     SuppressionScope,
 )
-from headrace.domain.messages.receiver_breaker import Rejection
+from headrace.domain.messages.receiver_breaker import Acceptance, Rejection
 from headrace.domain.messages.sending_policies import SendingPolicies
 from headrace.domain.messages.settlement import Progress, Settlement, settle
 from headrace.domain.messages.smtp_replies import ReplyClass
@@ -143,7 +143,7 @@ class Outcomes:
             )
             self._results.answered(message, rejection)
         elif settlement.status is MessageStatus.SENT:
-            self._results.answered(message, None)
+            self._results.answered(message, Acceptance(message_id=message.id))
             self._relays[ended.relay] = None
         elif settlement.relay_down or settlement.hold_relay:
             self._relays[ended.relay] = ended

@@ -21,3 +21,7 @@ CREATE TABLE domain_checks (
     at_us      bigint NOT NULL,
     PRIMARY KEY (project_id, domain)
 );
+
+-- Rejections that came back as reports, and mails accepted since the last of them.
+ALTER TABLE receiver_breakers ADD COLUMN reported integer NOT NULL DEFAULT 0;
+ALTER TABLE receiver_breakers ADD COLUMN accepted integer NOT NULL DEFAULT 0;

@@ -21,3 +21,7 @@ CREATE TABLE domain_checks (
     at_us      INTEGER NOT NULL,
     PRIMARY KEY (project_id, domain)
 ) STRICT, WITHOUT ROWID;
+
+-- Rejections that came back as reports, and mails accepted since the last of them.
+ALTER TABLE receiver_breakers ADD COLUMN reported INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE receiver_breakers ADD COLUMN accepted INTEGER NOT NULL DEFAULT 0;
