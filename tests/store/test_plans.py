@@ -191,6 +191,7 @@ SELECT number % 256, 'm' || number, project_id, 'mail',
     CASE WHEN number % 3 > 0 THEN number END, number FROM contacts;
 INSERT INTO message_attempts (lane, message_id, number, claim, relay, started_us)
 SELECT lane, id, 1, 1, 'r', 0 FROM messages;
+UPDATE message_attempts SET relay_id = 'x' || message_id;
 INSERT INTO message_engagement SELECT lane, id, 'open', 0, 'person', NULL, 1, 0, 0 FROM messages;
 INSERT INTO message_hits (lane, id, message_id, kind, link, at_us, due_us, address, user_agent,
     head, honeypot) SELECT lane, 'h' || id, id, 'open', 0, created_us,
@@ -632,6 +633,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     ),
     "notifications.counts": (notifications.COUNTS, "1"),
     "notifications.due": (notifications.DUE, "1, 50"),
+    "notifications.by_relay_id": (notifications.BY_RELAY_ID, "'x7'"),
     "notifications.by_mail_key": (notifications.BY_MAIL_KEY, "'k1'"),
     "notifications.domain_owners": (notifications.DOMAIN_OWNERS, "'n1'"),
     "notifications.surplus": (notifications.SURPLUS, "1, 1000"),

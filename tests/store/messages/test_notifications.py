@@ -258,6 +258,36 @@ def test_an_unsigned_claim_needs_the_address_or_a_known_source(
     assert given.address == (address if found else None)
 
 
+SES_ID = "0102018f6a1b2c3d-4e5f6a7b-8c9d-4e0f-a1b2-c3d4e5f6a7b8-000000"
+
+
+@pytest.mark.parametrize(
+    ("provider_id", "trusted", "found"),
+    [(SES_ID, True, True), (SES_ID, False, False), (SES_ID[:-1] + "1", True, False)],
+)
+def test_the_id_in_the_response_of_the_relay_finds_the_message(
+    session: StoreSession, provider_id: str, *, trusted: bool, found: bool
+) -> None:
+    project = mail.new_project(session)
+    message = mail.send_one(session, project)
+    mail.deliver(session, code=250, diagnostic=f"Ok {SES_ID}")
+    report = Feedback(
+        kind=FeedbackKind.HARD, source=Source.SES, provider_id=provider_id, address=message.address
+    )
+    given = take(session, received(report, trusted=trusted))
+    assert given.message_id == (message.id if found else None)
+    assert given.effect is (Effect.SUPPRESSED if found else Effect.NO_MESSAGE)
+
+
+def test_an_id_that_two_messages_have_finds_none(session: StoreSession) -> None:
+    project = mail.new_project(session)
+    for _ in range(2):
+        mail.send_one(session, project)
+        mail.deliver(session, code=250, diagnostic=f"Ok {SES_ID}")
+    report = Feedback(kind=FeedbackKind.HARD, source=Source.SES, provider_id=SES_ID)
+    assert take(session, received(report, trusted=True)).message_id is None
+
+
 def test_a_message_of_another_project_needs_a_signed_token(session: StoreSession) -> None:
     project = mail.new_project(session)
     message = sent(session, project)

@@ -13,6 +13,7 @@ from headrace.domain.messages.smtp_replies import (
     ReplyClass,
     classify,
     read_reply,
+    relay_id_of,
     shown_text,
 )
 
@@ -130,3 +131,29 @@ def test_long_texts_are_cut_before_they_are_searched(part: str) -> None:
     reply = read_reply(550, part * 20_000)
     assert len(reply.text) <= TEXT_CHARACTERS_MAX
     classify(Phase.RCPT, reply)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Ok 0102018f6a1b2c3d-4e5f6a7b-8c9d-4e0f-a1b2-c3d4e5f6a7b8-000000",
+            "0102018f6a1b2c3d-4e5f6a7b-8c9d-4e0f-a1b2-c3d4e5f6a7b8-000000",
+        ),
+        (
+            "OK: queued as <883953f4-6105-42a2-a16a-77a8eac79483>.",
+            "883953f4-6105-42a2-a16a-77a8eac79483",
+        ),
+        # Mail servers use these numbers again.
+        ("Ok: queued as 4Xk2zP3wQbz1Rd", None),
+        ("accepted for delivery by relay-12.of-a-long-name.example.net", None),
+        ("883953f4-6105-42a2-a16a-77a8eac79483 883953f4-6105-42a2-a16a-77a8eac79484", None),
+        ("1" * 500, None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_id_of_a_provider_is_found_in_its_response(
+    text: str | None, expected: str | None
+) -> None:
+    assert relay_id_of(text) == expected

@@ -69,6 +69,7 @@ class Reply:
     status: str | None = None
 
 
+_RELAY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{19,99}")
 _ENHANCED = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.])")
 _NOT_SHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 _ADDRESS = re.compile(r"[^\s<>@:;,\"()]{1,64}@([^\s<>@:;,\"()]{1,255})")
@@ -120,6 +121,16 @@ def read_reply(code: int, text: str) -> Reply:
     # Each line repeats the enhanced code, which the text does not need.
     lines = (line.removeprefix(match[0]).strip() for line in text.splitlines())
     return Reply(code, shown_text(" ".join(lines)), match[0])
+
+
+def relay_id_of(text: str | None) -> str | None:
+    """The id that a relay gave to an accepted mail: the one long word with a digit in its response.
+
+    Providers use it in their webhooks. Numbers of mail servers are shorter, and are used again.
+    """
+    words = (word.strip("<>()[]:;,.='\"") for word in (text or "").split())
+    found = [word for word in words if _RELAY_ID.fullmatch(word) and any(map(str.isdigit, word))]
+    return found[0] if len(found) == 1 else None
 
 
 def shown_text(text: str) -> str:

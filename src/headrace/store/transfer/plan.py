@@ -279,7 +279,7 @@ COPIED: tuple[TableCopy, ...] = (
     _alike(
         "message_attempts",
         "lane, message_id, number, claim, relay, started_us, ended_us, outcome, phase, "
-        "code, status, diagnostic",
+        "code, status, diagnostic, relay_id",
         "lane, message_id, number",
     ),
     _alike(

@@ -67,6 +67,7 @@ _TAKE = sql(
     f"SELECT {NOTIFICATION} FROM mail_notifications WHERE number = $1 AND due_us IS NOT NULL "
     "FOR UPDATE"
 )
+BY_RELAY_ID = sql("SELECT DISTINCT message_id FROM message_attempts WHERE relay_id = $1 LIMIT 2")
 BY_MAIL_KEY = sql(f"SELECT {MESSAGE} FROM messages WHERE mail_key = $1 LIMIT 2")
 DOMAIN_OWNERS = sql("SELECT min(project_id) FROM domains WHERE name = $1")
 _FIRST_PROJECT = sql("SELECT id FROM projects ORDER BY id LIMIT 1")
@@ -243,7 +244,7 @@ async def _find(tx: Transaction, received: Received) -> Message | None:
     if verified is not None:
         return await find_message(tx, verified)
     for report in received.reports:
-        message = await _claimed(tx, report)
+        message = await _claimed(tx, report, by_provider_id=received.trusted)
         if message is None:
             continue
         if received.project_id is not None and message.project_id != received.project_id:
@@ -253,8 +254,17 @@ async def _find(tx: Transaction, received: Received) -> Message | None:
     return None
 
 
-async def _claimed(tx: Transaction, report: Feedback) -> Message | None:
+async def _claimed(tx: Transaction, report: Feedback, *, by_provider_id: bool) -> Message | None:
     """The message that a report claims to be about."""
+    found = await _by_mail_key(tx, report)
+    if found is None and by_provider_id and report.provider_id is not None:
+        rows = await tx.rows(BY_RELAY_ID, report.provider_id)
+        if len(rows) == 1:
+            return await find_message(tx, rows[0][0])
+    return found
+
+
+async def _by_mail_key(tx: Transaction, report: Feedback) -> Message | None:
     if report.envelope_id is not None:
         found = await find_message(tx, report.envelope_id)
         if found is not None:

@@ -18,7 +18,7 @@ from headrace.domain.messages.kinds import (
 from headrace.domain.messages.receiver_breaker import Acceptance, Rejection
 from headrace.domain.messages.sending_policies import SendingPolicies
 from headrace.domain.messages.settlement import Progress, Settlement, settle
-from headrace.domain.messages.smtp_replies import ReplyClass
+from headrace.domain.messages.smtp_replies import ReplyClass, relay_id_of
 from headrace.domain.messages.tokens import MessageKeys
 from headrace.store.access.policies import read_policies
 from headrace.store.access.sending_policies import read_sending_policies
@@ -44,7 +44,7 @@ LOST = "worker_lost"
 # Written once: only an unknown outcome may still change.
 _END_ATTEMPT = sql(
     "UPDATE message_attempts SET ended_us = $4, outcome = $5, phase = $6, code = $7, status = $8, "
-    "diagnostic = $9 WHERE lane = $1 AND message_id = $2 AND number = $3 "
+    "diagnostic = $9, relay_id = $10 WHERE lane = $1 AND message_id = $2 AND number = $3 "
     "AND (outcome IS NULL OR outcome = 'unknown')"
 )
 _SETTLE = sql(
@@ -162,7 +162,9 @@ class Outcomes:
         self, message: Message, ended: Ended, reply: tuple[str | int | None, ...]
     ) -> bool:
         """Write how an attempt ended; False when that was known already."""
-        values = (ended.attempt, self._now_us, ended.outcome.value, *reply)
+        sent = ended.outcome is ReplyClass.SENT
+        relay_id = relay_id_of(ended.diagnostic) if sent else None
+        values = (ended.attempt, self._now_us, ended.outcome.value, *reply, relay_id)
         return await self._tx.run(_END_ATTEMPT, *key_of(message.id), *values) > 0
 
     async def _policies_of(self, project_id: int) -> tuple[SendingPolicies, RetryPolicy]:

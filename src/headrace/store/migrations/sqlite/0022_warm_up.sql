@@ -25,3 +25,7 @@ CREATE TABLE domain_checks (
 -- Rejections that came back as reports, and mails accepted since the last of them.
 ALTER TABLE receiver_breakers ADD COLUMN reported INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE receiver_breakers ADD COLUMN accepted INTEGER NOT NULL DEFAULT 0;
+
+-- The id that the relay gave to a mail in its response.
+ALTER TABLE message_attempts ADD COLUMN relay_id TEXT;
+CREATE INDEX message_attempts_relay_id ON message_attempts (relay_id) WHERE relay_id IS NOT NULL;
