@@ -35,6 +35,12 @@ PYTHON_EXCEPTIONS = {
     # Nor for CSV.
     ("POST /suppressions/import", "Unsupported content type text/csv"),
 }
+#: A mail is passed on as bytes.
+PYTHON_CONFIG = """\
+post_hooks: []
+content_type_overrides:
+  message/rfc822: application/octet-stream
+"""
 EXPECTED_USE = {
     "same": True,
     "deduplicated": True,
@@ -88,7 +94,7 @@ def test_redocly_finds_nothing(folder: Path) -> None:
 def test_a_python_client_has_every_operation_and_works(
     folder: Path, operations: list[tuple[str, str]], server: HttpServer, project: Project
 ) -> None:
-    (folder / "python.yaml").write_text("post_hooks: []\n")
+    (folder / "python.yaml").write_text(PYTHON_CONFIG)
     said = run(
         [
             PYTHON_TOOLS / "openapi-python-client",

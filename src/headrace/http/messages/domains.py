@@ -92,7 +92,7 @@ class WarmUpResponse(msgspec.Struct, kw_only=True):
 
     daily_start: Annotated[int, about("The limit of the first day.")]
     days: int
-    started_on: Annotated[str, about("In UTC.", format="date")]
+    started_on: Annotated[str, about("In UTC.", format="date", examples=["2026-06-08"])]
     day: Annotated[int, about("Number of today, from 1; the plan is over after `days`.")]
     ceiling: Annotated[int | None, about("The limit of today; null once the plan is over.")]
     sent_today: Annotated[int, about("Mails of both kinds handed over for the first time today.")]

@@ -178,10 +178,14 @@ ROUTES = (
                 maxLength=RECIPIENT_CHARACTERS_MAX,
             ),
         ),
-        bodies=(Body(media=MAIL, schema={"type": "string", "format": "binary"}),),
+        bodies=(
+            Body(
+                media=MAIL,
+                schema={"type": "string", "format": "binary", "description": "The whole mail."},
+                example="From: MAILER-DAEMON@mx.example.net\r\nSubject: Undelivered\r\n\r\n...",
+            ),
+        ),
         responses=(ok("It is stored and applied.", BounceResponse),),
         limits=Limits(body_bytes_max=MAIL_BYTES_MAX, unpacked_bytes_max=MAIL_BYTES_MAX),
-        # Clients are generated for JSON alone; `headrace mail bounce` calls it.
-        is_documented=False,
     ),
 )
