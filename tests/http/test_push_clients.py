@@ -98,6 +98,13 @@ def test_phones_get_a_device_id_and_store_their_token(
     assert shown["apns_environment"] == ("sandbox" if platform == "ios" else None)
 
 
+def test_android_gets_its_settings_even_when_there_are_none(phone: Open) -> None:
+    begun = phone("android").send("init", device_id=None)
+    names = ("application_id", "project_id", "sender_id", "api_key")
+    assert begun.data["fcm_app"] == dict.fromkeys(names, "")
+    assert "fcm_app" not in phone("ios").send("init", device_id=None).data
+
+
 @pytest.mark.parametrize(
     "endpoint",
     [
@@ -546,6 +553,8 @@ def test_without_origins_every_page_may_use_an_app(phone: Open) -> None:
         {"event_type": "x" * 501},
         {"event_type": "a", "properties": []},
         {"event_type": "a", "properties": {"text": "x" * 70_000}},
+        {"event_type": "a", "properties": {"text": "x" * 1_100_000}},
+        {"event_type": "a", "properties": {"text": "x" * 5_000_000}},
         {"event_type": "a", "properties": {"a": "\x00"}},
         {"event_type": "a", "properties": {"a": "\ud800"}},
         {"event_type": "a", "device_id": None},
@@ -561,6 +570,33 @@ def test_an_unacceptable_event_is_listed_and_not_an_error(
     assert answer.data["accepted"] is False
     wait_until(lambda: len(client.get("/rejections").data) == 1, WAIT_SECONDS_MAX)
     assert client.get("/rejections").data[0]["route"] == "POST /v1/track"
+
+
+@pytest.mark.parametrize(("path", "member"), [("track", "properties"), ("tags", "tags")])
+@pytest.mark.parametrize("levels", [150, 250, 50_000])
+def test_what_nests_too_deep_is_no_error(
+    phone: Open, anybody: Client, path: str, member: str, levels: int
+) -> None:
+    mobile = phone("android")
+    names = {"app_id": mobile.app_id, "device_id": mobile.device_id, "event_type": "a"}
+    nested = '{"a": ' + "[" * levels + "]" * levels + "}"
+    body = json.dumps(names)[:-1] + f', "{member}": {nested}}}'
+    answer = anybody.post(f"/v1/{path}", body.encode())
+    assert answer.status == 200, answer.body
+    assert mobile.track("after").data == {"accepted": True}
+    # A developer sees the mistake where nothing is sent again.
+    if levels > 200:
+        assert anybody.post("/v1/register", body.encode()).status == 400
+
+
+def test_tags_of_more_than_a_mebibyte_are_no_error(phone: Open, client: Client) -> None:
+    mobile = phone("ios")
+    mobile.login("ann")
+    answer = mobile.send("tags", tags={"text": "x" * 1_100_000})
+    assert answer.status == 200, answer.body
+    assert answer.data["accepted"] is False
+    contact_id = mobile.shown(client)["contact_id"]
+    assert client.get(f"/contacts/{contact_id}").data["properties"] == {}
 
 
 @pytest.mark.parametrize("platform", ["android", "ios"])
@@ -588,7 +624,8 @@ def test_a_wrong_app_or_body_is_an_error(anybody: Client, phone: Open) -> None:
     assert anybody.post("/v1/track", b"{}", body_type="text/plain").status == 415
     assert web.send("init", platform="windows").status == 422
     assert web.send("register", device_id=None).status == 422
-    assert web.send("track", event_type="a", properties={"x": "y" * 1_100_000}).status == 413
+    assert web.send("init", device_model="y" * 1_100_000).status == 413
+    assert web.send("track", event_type="a", properties={"x": "y" * 5_300_000}).status == 413
 
 
 def test_the_other_routes_answer_what_clients_expect(phone: Open) -> None:

@@ -105,6 +105,13 @@ class ApiError(Exception):
         return STATUS_OF[self.code]
 
 
+class TooDeepError(ApiError):
+    """400: the JSON of a body nests deeper than any request needs."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ErrorCode.MALFORMED_JSON, message)
+
+
 def malformed_json(message: str) -> ApiError:
     """400: the body is not the JSON that this route accepts."""
     return ApiError(ErrorCode.MALFORMED_JSON, message)

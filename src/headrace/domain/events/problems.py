@@ -8,7 +8,15 @@ from typing import Any
 import msgspec
 
 from headrace.domain.email import normalize_email
-from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, echo, invalid, malformed_json
+from headrace.domain.errors import (
+    ApiError,
+    ErrorCode,
+    FieldProblem,
+    TooDeepError,
+    echo,
+    invalid,
+    malformed_json,
+)
 from headrace.domain.events.event_types import Draft, DraftLimits
 from headrace.domain.events.fields import (
     MEMBERS,
@@ -61,7 +69,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     # Also protects the parser below, which recurses as deeply as the text nests.
     if deeper_than(body, DEPTH_ABSURD):
         message = f"The body nests deeper than {DEPTH_ABSURD} levels."
-        raise malformed_json(message)
+        raise TooDeepError(message)
     try:
         return parse_object(text)
     except DuplicateMemberError as error:

@@ -14,13 +14,22 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.domain.errors import ErrorCode
+from headrace.domain.errors import ErrorCode, TooDeepError
 from headrace.domain.push.client_requests import read_client_request
 from headrace.domain.push.kinds import Environment, Permission, Platform
 from headrace.domain.timestamps import to_text
 from headrace.http.routing.context import Services, json_response
 from headrace.http.routing.media import read_body
-from headrace.http.routing.route import PUBLIC, Cors, Route, delete, json_body, post, whole
+from headrace.http.routing.route import (
+    PUBLIC,
+    Cors,
+    Limits,
+    Route,
+    delete,
+    json_body,
+    post,
+    whole,
+)
 from headrace.http.routing.schema import Time, about
 from headrace.pipeline.push.clients import Answer
 from headrace.pipeline.push.clients import Request as ClientRequest
@@ -28,6 +37,12 @@ from headrace.store.contract.push import Device, PushApp
 
 #: Headers that pages may send; the public web client names itself in the second one.
 CORS = Cors(headers=("content-type", "x-sendrealm-sdk"), methods=("POST", "DELETE"))
+
+#: Events and tags are read up to this size, to reject them without an error: a phone keeps what got
+#: an error, and sends it again for ever.
+QUEUED_BYTES_MAX = 5 * 1024 * 1024
+#: The client of Android reads these members without checking that the object is there.
+_NO_FCM_APP = {"application_id": "", "project_id": "", "sender_id": "", "api_key": ""}
 
 _AppId = Annotated[str, about("Id of the push app.", maxLength=64, examples=["k3v9m2xq7t"])]
 _DeviceId = Annotated[
@@ -138,7 +153,7 @@ class InitData(msgspec.Struct, kw_only=True, omit_defaults=True):
     platform: Platform
     initialized_at: Time
     web_push: WebPushSettings | None = None
-    fcm_app: Annotated[dict[str, str] | None, about("Public settings of Firebase.")] = None
+    fcm_app: Annotated[dict[str, str] | None, about("Public settings of Firebase, for Android; empty texts when the app has none.")] = None
 
 
 class RegisterData(msgspec.Struct, kw_only=True):
@@ -228,13 +243,19 @@ async def subscription(request: Request) -> Response:
 
 async def track(request: Request) -> Response:
     """`POST /v1/track`: an event, or a report about a notification."""
-    asked = await _admitted(request)
+    try:
+        asked = await _admitted(request)
+    except TooDeepError as error:
+        return _taken(Answer(accepted=False, reason=error.message))
     return _taken(await _services(request).push.track(asked))
 
 
 async def tags(request: Request) -> Response:
     """`POST /v1/tags`: properties of the contact."""
-    asked = await _admitted(request)
+    try:
+        asked = await _admitted(request)
+    except TooDeepError as error:
+        return _taken(Answer(accepted=False, reason=error.message))
     return _taken(await _services(request).push.tag(asked))
 
 
@@ -300,8 +321,10 @@ def _web_push(app: PushApp) -> WebPushSettings:
     )
 
 
-def _fcm_app(app: PushApp) -> dict[str, str] | None:
-    return None if app.fcm_app is None else msgspec.json.decode(app.fcm_app, type=dict[str, str])
+def _fcm_app(app: PushApp) -> dict[str, str]:
+    if app.fcm_app is None:
+        return _NO_FCM_APP
+    return msgspec.json.decode(app.fcm_app, type=dict[str, str])
 
 
 _DEVICE_IDS = {"app_id": "k3v9m2xq7t", "device_id": "0197a3f0-6b2e-7c41-9f0a-1d2c3b4a5f60"}
@@ -326,6 +349,7 @@ _TRACK = json_body(
 )
 _TAGS = json_body(ClientTags, example={**_DEVICE_IDS, "tags": {"plan": "pro"}})
 _APP = json_body(ClientApp, example={"app_id": "k3v9m2xq7t"})
+_QUEUED = Limits(body_bytes_max=QUEUED_BYTES_MAX, unpacked_bytes_max=QUEUED_BYTES_MAX)
 _ERRORS = (
     ErrorCode.FORBIDDEN,
     ErrorCode.NOT_FOUND,
@@ -387,6 +411,7 @@ ROUTES = (
         "be stored is listed among the rejections and gets 200, since phones would send it again "
         "for ever.",
         bodies=_TRACK,
+        limits=_QUEUED,
         responses=(whole("It is on stable storage, or was rejected.", Taken),),
     ),
     _client(
@@ -398,6 +423,7 @@ ROUTES = (
         "with the device until somebody is. Names of identifiers and names that begin with $ are "
         "ignored.",
         bodies=_TAGS,
+        limits=_QUEUED,
         responses=(whole("They are on stable storage, or were rejected.", Taken),),
     ),
     _client(
