@@ -312,6 +312,43 @@ def test_an_anonymous_device_keeps_events_and_tags_until_login(phone: Open, clie
     assert client.get(f"/contacts/{shown['contact_id']}").data["properties"] == {"vip": True}
 
 
+def test_tags_change_only_what_tags_have_set(phone: Open, client: Client) -> None:
+    owned = {"plan": "free", "seats": 3}
+    contact_id = new_contact(client, external_id="ann", properties=owned)
+    path = f"/contacts/{contact_id}"
+
+    def properties() -> dict[str, Any]:
+        found: dict[str, Any] = client.get(path).data["properties"]
+        return found
+
+    mobile = phone("android")
+    mobile.send("tags", tags={"plan": "pro", "seats": None, "city": "Riga"})
+    mobile.login("ann")
+    assert properties() == owned | {"city": "Riga"}
+    mobile.send("tags", tags={"plan": None, "seats": 9, "city": "Oslo", "old": 1})
+    assert properties() == owned | {"city": "Oslo", "old": 1}
+    mobile.send("tags", tags={"old": None})
+    mobile.send("tags", tags={"old": 2})
+    assert properties() == owned | {"city": "Oslo", "old": 2}
+
+    # From now on the server has the city, even with the value that the tag gave it.
+    send(client, "PATCH", path, properties={"city": "Oslo", "old": None, "plan": None})
+    mobile.send("tags", tags={"city": "Rome", "plan": "pro"})
+    assert properties() == {"seats": 3, "city": "Oslo", "plan": "pro"}
+
+
+def test_events_change_what_tags_have_set(phone: Open, client: Client) -> None:
+    mobile = phone()
+    mobile.login("ann")
+    mobile.send("tags", tags={"plan": "pro"})
+    contact_id = mobile.shown(client)["contact_id"]
+    send(client, "POST", "/events", event="paid", external_id="ann", payload={"$set": {"plan": "x"}})
+    path = f"/contacts/{contact_id}"
+    wait_until(lambda: client.get(path).data["properties"] == {"plan": "x"}, WAIT_SECONDS_MAX)
+    mobile.send("tags", tags={"plan": "pro"})
+    assert client.get(path).data["properties"] == {"plan": "x"}
+
+
 def test_a_key_stores_an_event_once_before_and_after_the_login(phone: Open, client: Client) -> None:
     mobile = phone("android")
     for _ in range(2):

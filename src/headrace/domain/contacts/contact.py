@@ -87,6 +87,8 @@ class ContactWrite(msgspec.Struct, frozen=True, kw_only=True):
     #: Whether an upsert gives an unknown `external_id` to the contact of the `email`, if that has
     #: none.
     link: bool = False
+    #: Whether the properties are tags of a client, which change only what tags have set.
+    are_tags: bool = False
 
     def joins(self, contact: Contact) -> bool:
         """Whether the contact of the address gets the `external_id`, which is unknown."""
@@ -185,16 +187,18 @@ def apply(contact: Contact, write: ContactWrite, now_us: int) -> Changed:
 
 
 def _with_properties(contact: Contact, write: ContactWrite, now_us: int) -> Contact:
-    if not write.properties:
+    held, sent = contact.values, write.properties
+    if write.are_tags:
+        sent = {name: value for name, value in sent.items() if held.takes_tag(name)}
+    if not sent:
         return contact
-    held = contact.values
     if write.occurred_us is None:
         # A request counts as now, even if a clock was ahead before.
-        times = [stamp.at_us for name in write.properties if (stamp := held.held(name))]
+        times = [stamp.at_us for name in sent if (stamp := held.held(name))]
         at_us = max([now_us, *times])
     else:
         at_us = min(now_us, write.occurred_us)
-    written: Written = write_values(held, write.properties, Stamp(at_us))
+    written: Written = write_values(held, sent, Stamp(at_us, tag=write.are_tags))
     if written.problem is not None:
         raise invalid(FieldProblem("properties", written.problem))
     values = written.values

@@ -29,6 +29,8 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc
     order: int = WRITTEN
     #: Whether it is set only if nothing has set it before.
     once: bool = False
+    #: Whether a client without a key set it, as a tag.
+    tag: bool = False
 
     def beats(self, held: Stamp) -> bool:
         """Whether a write of this time replaces the current value."""
@@ -56,6 +58,11 @@ class Values(msgspec.Struct, frozen=True):
         """When the property was set or removed; None when it never was."""
         stamp = self.times.get(name)
         return _UNKNOWN if stamp is None and name in self.properties else stamp
+
+    def takes_tag(self, name: str) -> bool:
+        """Whether a client may set the property: nothing has it but a tag."""
+        stamp = self.times.get(name)
+        return name not in self.properties or (stamp is not None and stamp.tag)
 
     def properties_text(self) -> str:
         """The properties as they are stored."""

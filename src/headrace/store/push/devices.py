@@ -284,7 +284,7 @@ class Devices:
             if contact is not None:
                 writer = ContactWriter(tx, self._system_events, self._numbers, now_us, SOURCE)
                 try:
-                    await writer.update(contact, ContactWrite(properties=dict(tags)))
+                    await writer.update(contact, ContactWrite(properties=dict(tags), are_tags=True))
                 except ApiError:
                     return False
                 return True
@@ -508,6 +508,7 @@ async def _login(
         email=email,
         email_original=None if email is UNSET else identity.email_original,
         properties=tags,
+        are_tags=True,
     )
     plain = msgspec.structs.replace(write, properties={})
     for each in (write, plain):
