@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -264,6 +265,65 @@ def test_templates_are_found_by_channel_status_and_name(client: Client) -> None:
     assert (archived.status, archived.data["status"]) == (200, "archived")
     assert send(client, "POST", "/templates", **EMAIL_TEMPLATE).status == 201
     assert client.request("POST", f"/templates/{welcome}/publish").status == 409
+
+
+PUSH_TEXTS: list[dict[str, Any]] = [
+    {"locale": "de", "title": "Hallo {{ name }}", "message": "Da"},
+    {
+        "locale": "en",
+        "title": "Hello {{ name }}",
+        "message": "{{ contact.properties.plan | default: 'No plan' }}",
+        "launch_url": "https://shop.example/{{ name }}",
+    },
+]
+
+
+def test_a_push_template_is_published_and_shown_in_every_language(client: Client) -> None:
+    draft = {"channel": "push", "default_locale": "en", "messages": PUSH_TEXTS}
+    template_id = send(client, "POST", "/templates", name="Sale", **draft).data["id"]
+    target = f"/templates/{template_id}"
+    published = client.request("POST", f"{target}/publish")
+    assert published.status == 200, published.body
+    assert published.data["current_published_version"]["version_number"] == 1
+    version = client.get(f"{target}/versions/1").data
+    assert [each["locale"] for each in version["messages"]] == ["en", "de"]
+    assert (version["variables"], version["required"]) == (
+        ["contact.properties.plan", "name"],
+        ["name"],
+    )
+    missing = send(client, "POST", f"{target}/preview")
+    assert (missing.status, b"name" in missing.body) == (422, True)
+    for more in ({}, {"version_number": 1}):
+        shown = send(client, "POST", f"{target}/preview", variables={"name": "Ann"}, **more).data
+        assert [each["title"] for each in shown["messages"]] == ["Hello Ann", "Hallo Ann"]
+        assert shown["messages"][0]["message"] == "No plan"
+        assert shown["messages"][0]["launch_url"] == "https://shop.example/Ann"
+    assert send(client, "POST", f"{target}/preview", version_number=2).status == 422
+    test = send(
+        client, "POST", f"{target}/test-send", **{"from": "a@example.org", "to": ["b@example.org"]}
+    )
+    assert test.status == 422
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"messages": []}, "messages"),
+        ({"default_locale": "fr"}, "default_locale"),
+        ({"messages": [{**PUSH_TEXTS[1], "title": "{{ x"}]}, "messages[0].title"),
+        ({"messages": [{**PUSH_TEXTS[1], "title": " "}]}, "messages[0].title"),
+        ({"messages": [{**PUSH_TEXTS[1], "message": "{{ contact.age }}"}]}, "messages[0].message"),
+    ],
+)
+def test_a_push_template_with_mistakes_is_not_published(
+    client: Client, change: dict[str, Any], field: str
+) -> None:
+    draft = {"channel": "push", "default_locale": "en", "messages": PUSH_TEXTS} | change
+    template_id = send(client, "POST", "/templates", name="Sale", **draft).data["id"]
+    answer = client.request("POST", f"/templates/{template_id}/publish")
+    assert answer.status == 422
+    assert field in [each["field"] for each in answer.json()["error"]["details"]]
+    assert client.get(f"/templates/{template_id}").data["status"] == "draft"
 
 
 def test_a_template_is_shown_with_the_data_of_a_contact(client: Client) -> None:

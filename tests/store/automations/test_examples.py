@@ -16,11 +16,14 @@ from headrace.domain.messages.requests import TemplateFields
 from headrace.store.contract.automations import Automation
 from headrace.store.contract.messages import VersionContent
 from tests.support.automation_mail import finish, messages
+from tests.support.automation_push import PushShop, push_template
+from tests.support.push_service import push_service
 from tests.support.session import StoreSession
 from tests.support.stored_automations import PROJECT, StoredAutomations
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DAY = 86_400
+PUSH = {"locale": "en", "title": "Order {{ order_id }}", "message": "How was it?"}
 
 
 @pytest.fixture
@@ -30,28 +33,24 @@ def shop(session: StoreSession) -> StoredAutomations:
     return shop
 
 
-def start(shop: StoredAutomations, file: str, *without: str) -> Automation:
-    """Publish an example, with everything that it names.
-
-    Args:
-        without: keys of steps to leave out.
-    """
+def start(shop: StoredAutomations, file: str) -> Automation:
+    """Publish an example, with everything that it names but push apps."""
     read = json.loads((EXAMPLES / file).read_text("utf-8"))
     definition = read["definition"]
-    definition["steps"] = [each for each in definition["steps"] if each["key"] not in without]
-    definition["connections"] = [
-        each for each in definition["connections"] if each["to"] not in without
-    ]
     configs = [step["config"] for step in definition["steps"]]
 
     def named(kind: str) -> list[str]:
         return sorted({config[kind] for config in configs if kind in config})
 
+    pushed = {config["template"] for config in configs if "app" in config}
+
     store, now_us = shop.session.store, shop.clock()
     for name in named("domain"):
         create = store.messages.domains.create
         shop.session.run(create(PROJECT, name, now_us, dkim=("s", ""), verified_by="t", actor="t"))
-    for name in named("template"):
+    for name in pushed:
+        push_template(shop, name, PUSH)
+    for name in sorted({*named("template")} - pushed):
         fields = TemplateFields(
             name=name, channel="email", subject_template="Hi", rendered_text="x"
         )
@@ -107,13 +106,23 @@ def test_abandoned_checkout_ends_with_the_order(shop: StoredAutomations) -> None
     assert (shop.runs(of)[0].status, messages(shop)) == ("exited", [])
 
 
-def test_order_follow_up(shop: StoredAutomations) -> None:
-    of = start(shop, "order-follow-up.json", "rate_us")
-    shop.send("order.completed", {"order_id": "1"})
-    sent(shop)
-    shop.forward(DAY)
-    assert keys(shop, of) == ["thanks", "opened", "quiet"]
-    assert members(shop) == ["Does not open"]
+@pytest.mark.parametrize("opens", [True, False])
+def test_order_follow_up(shop: StoredAutomations, opens: bool) -> None:
+    with push_service() as service:
+        pushing = PushShop(shop, service)
+        pushing.register("phone")
+        of = start(shop, "order-follow-up.json")
+        shop.send("order.completed", {"order_id": "1"})
+        sent(shop)
+        if opens:
+            payload = {"run_id": shop.runs(of)[0].id, "step_key": "thanks", "verdict": "person"}
+            shop.send("sendrealm.mail.open", payload)
+            pushing.work()
+            assert pushing.payloads()[0]["notification"]["title"] == "Order 1"
+        shop.forward(DAY)
+    assert keys(shop, of) == ["thanks", "opened", "rate_us" if opens else "quiet"]
+    assert members(shop) == ([] if opens else ["Does not open"])
+    assert shop.detail(of).row.outcome == "clean"
 
 
 @pytest.mark.parametrize(

@@ -182,14 +182,6 @@ def test_wait_for_an_open_takes_that_of_its_own_mail(mailing: StoredAutomations)
     assert shop.path(of)[1] == ("s1", "received")
 
 
-def test_push_cannot_be_published_yet(shop: StoredAutomations) -> None:
-    config = {"template": "T", "app": "a", "kind": "transactional"}
-    step = {"type": "send_push_template", "config": config}
-    checked = shop.publish(shop.create(chain(step)))
-    assert checked.version is None
-    assert any("not implemented yet" in each.message for each in checked.report.problems)
-
-
 def test_names_that_do_not_exist_prevent_publishing(shop: StoredAutomations) -> None:
     checked = shop.publish(shop.create(chain(send_mail())))
     assert sorted({each.code.value for each in checked.report.problems}) == ["not_found"]

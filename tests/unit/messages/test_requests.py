@@ -239,6 +239,26 @@ def test_template_of_each_channel() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "is_good"),
+    [
+        ("https://a.example/{{ payload.order_id }}?x={{n}}", True),
+        ("https://a.example/{% if x %}a{% endif %}", True),
+        ("https://a.example/a b", False),
+        ("https://a.example/{{ payload.order_id }} ", False),
+        ("https://a.example/{{ a\n}}", False),
+    ],
+)
+def test_url_of_a_push_template_may_have_liquid_with_spaces(url: str, is_good: bool) -> None:
+    message = {"locale": "en", "title": "T", "message": "M", "launch_url": url}
+    body = json.dumps({"name": "P", "channel": "push", "messages": [message]}).encode()
+    if is_good:
+        assert decode_template(body).messages is not None
+        return
+    with pytest.raises(ApiError):
+        decode_template(body)
+
+
+@pytest.mark.parametrize(
     ("body", "field", "message"),
     [
         ({"name": "x"}, "channel", "is required"),

@@ -80,7 +80,7 @@ async def publish(draft: TemplateSource) -> Publication:
             continue
         variables.update(template.variables)
         required.update(template.required)
-        problems += _unknown_members(field, template.variables)
+        problems += unknown_members(field, template.variables)
     if problems:
         return Publication(
             source=draft,
@@ -177,7 +177,8 @@ async def _made(draft: TemplateSource, warnings: list[FieldProblem]) -> Template
     return msgspec.structs.replace(draft, html=html, text=text)
 
 
-def _unknown_members(field: str, variables: tuple[str, ...]) -> list[FieldProblem]:
+def unknown_members(field: str, variables: tuple[str, ...]) -> list[FieldProblem]:
+    """Problems of variables that no contact has."""
     found: list[FieldProblem] = []
     for name in variables:
         parts = name.split(".")

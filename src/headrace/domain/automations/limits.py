@@ -41,7 +41,7 @@ SECONDS_MAX = 31_536_000
 #: How far before a wait its event may have happened: 30 days.
 LOOK_BACK_SECONDS_MAX = 2_592_000
 MAX_AGE_SECONDS = 86_400
-PUSH_TTL_SECONDS_MAX = 2_592_000
+PUSH_TTL_SECONDS_MAX = 2_419_200
 
 #: Characters of a value that evidence repeats.
 EVIDENCE_CHARACTERS_MAX = 64

@@ -47,6 +47,8 @@ _WARM_UP_MEMBERS = ("enabled", "daily_start", "days")
 SUPPRESSION_MEMBERS = ("email", "scope", "reason")
 
 _LOCALE = re.compile(r"[a-zA-Z]{2,8}(?:[-_][a-zA-Z0-9]{1,8}){0,3}")
+# Its spaces are none of the URL that it makes.
+_LIQUID = re.compile(r"\{\{[^{}]*\}\}|\{%[^{}]*%\}")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -282,7 +284,8 @@ def _locale(text: str) -> str:
 
 
 def _url(text: str) -> str:
-    if len(text) > URL_CHARACTERS_MAX or not text.isprintable() or " " in text:
+    written = _LIQUID.sub("", text)
+    if len(text) > URL_CHARACTERS_MAX or not text.isprintable() or " " in written:
         message = f"must be a URL of at most {URL_CHARACTERS_MAX} characters without whitespace"
         raise ValueError(message)
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -17,6 +18,7 @@ from headrace.domain.automations.running.states import (
     WaitKind,
     WaitStatus,
 )
+from headrace.domain.messages.kinds import Channel
 from headrace.domain.timestamps import to_text
 from headrace.http.routing.context import Context
 from headrace.http.routing.path import not_found
@@ -137,6 +139,19 @@ class RunMessage(msgspec.Struct, kw_only=True):
     created_at: Time
 
 
+class RunPush(msgspec.Struct, kw_only=True):
+    """A push to the devices of the contact that a step has queued."""
+
+    id: Id
+    title: str | None
+    status: str
+    reason: str | None
+    template_version_id: Id | None
+    contact_id: Id | None
+    automation_step_key: str | None
+    created_at: Time
+
+
 class RunStep(msgspec.Struct, kw_only=True):
     """A step that a run has reached."""
 
@@ -152,10 +167,11 @@ class RunStep(msgspec.Struct, kw_only=True):
     resumed_by_event: RunEvent | None
     waits: list[RunWait]
     linked_emails: list[RunMessage]
+    linked_push_notifications: list[RunPush]
 
 
 class RunDetailResponse(RunResponse, kw_only=True):
-    """A run with its steps, waits and mails."""
+    """A run with its steps, waits, mails and pushes."""
 
     automation_version_id: Id | None
     trigger_event_name: str
@@ -165,6 +181,7 @@ class RunDetailResponse(RunResponse, kw_only=True):
     steps: list[RunStep]
     waits: list[RunWait]
     sent_emails: list[RunMessage]
+    sent_push_notifications: list[RunPush]
 
 
 class RunNote(msgspec.Struct, kw_only=True):
@@ -234,6 +251,27 @@ def _wait(of: Wait) -> RunWait:
     )
 
 
+def _mails(messages: Sequence[Message]) -> list[RunMessage]:
+    return [_message(each) for each in messages if each.channel is Channel.MAIL]
+
+
+def _pushes(messages: Sequence[Message]) -> list[RunPush]:
+    return [
+        RunPush(
+            id=each.id,
+            title=each.subject,
+            status=each.state.value,
+            reason=each.reason,
+            template_version_id=each.template_version_id,
+            contact_id=each.contact_id,
+            automation_step_key=each.step_key,
+            created_at=to_text(each.created_us),
+        )
+        for each in messages
+        if each.channel is Channel.PUSH
+    ]
+
+
 def _message(of: Message) -> RunMessage:
     return RunMessage(
         id=of.id,
@@ -248,6 +286,7 @@ def _message(of: Message) -> RunMessage:
 
 
 def _step(of: StepRecord, detail: RunDetail) -> RunStep:
+    messages = [each for each in detail.messages if each.step_key == of.key]
     return RunStep(
         step_key=of.key,
         step_type=of.type,
@@ -260,12 +299,13 @@ def _step(of: StepRecord, detail: RunDetail) -> RunStep:
         finished_at=_time(of.finished_us),
         resumed_by_event=None if of.event is None else _event(of.event),
         waits=[_wait(wait) for wait in detail.run.waits if wait.step_key == of.key],
-        linked_emails=[_message(each) for each in detail.messages if each.step_key == of.key],
+        linked_emails=_mails(messages),
+        linked_push_notifications=_pushes(messages),
     )
 
 
 def detail_response(of: RunDetail) -> RunDetailResponse:
-    """A run with its steps, waits and mails."""
+    """A run with its steps, waits, mails and pushes."""
     kind, value = of.identity or (None, None)
     return RunDetailResponse(
         **msgspec.structs.asdict(run_response(of.row)),
@@ -276,7 +316,8 @@ def detail_response(of: RunDetail) -> RunDetailResponse:
         trigger_event=_event(of.run.trigger),
         steps=[_step(step, of) for step in of.run.steps],
         waits=[_wait(wait) for wait in of.run.waits],
-        sent_emails=[_message(each) for each in of.messages],
+        sent_emails=_mails(of.messages),
+        sent_push_notifications=_pushes(of.messages),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -16,10 +17,16 @@ from headrace.domain.messages.template_requests import (
     decode_restore,
     decode_test_send,
 )
+from headrace.domain.push.content import LocalText
 from headrace.domain.timestamps import to_text
 from headrace.http.deliveries.dead_letters import reject_fields
 from headrace.http.messages.email_responses import EmailResponse, Mailbox, email_response
-from headrace.http.messages.templates import TemplateResponse, VersionResponse, template_response
+from headrace.http.messages.templates import (
+    PushMessage,
+    TemplateResponse,
+    VersionResponse,
+    template_response,
+)
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE, in_path
@@ -36,7 +43,7 @@ from headrace.http.routing.route import (
 )
 from headrace.http.routing.schema import Id, about
 from headrace.pipeline.messages.templating import sent_source_of
-from headrace.store.contract.messages import TemplateVersion
+from headrace.store.contract.messages import Template, TemplateVersion
 from headrace.store.messages.content.templates import Templates
 
 _NUMBER_DIGITS_MAX = 9
@@ -78,6 +85,7 @@ class PreviewResponse(msgspec.Struct, kw_only=True):
     preview_text: str
     html: str
     text: str
+    messages: Annotated[list[PushMessage], about("Of a push template, the default language first.")]
 
 
 class VersionDetailResponse(VersionResponse, kw_only=True):
@@ -88,6 +96,7 @@ class VersionDetailResponse(VersionResponse, kw_only=True):
     preview_text: str
     rendered_html: str
     rendered_text: str
+    messages: Annotated[list[PushMessage], about("Of a push template, the default language first.")]
     variables: Annotated[list[str], about("Names that it asks for.")]
     required: Annotated[list[str], about("Names without which it is not sent.")]
 
@@ -131,6 +140,7 @@ async def get_version(request: Request) -> Response:
         preview_text=sent.preview,
         rendered_html=sent.html,
         rendered_text=sent.text,
+        messages=_push_messages(found.content.texts),
         variables=list(found.content.variables),
         required=list(found.content.required),
     )
@@ -172,8 +182,20 @@ async def preview_template(request: Request) -> Response:
     """`POST /templates/{id}/preview`: changes nothing and sends nothing."""
     context = context_of(request)
     template_id, body = path_uuid(request), await read_body(request)
-    await _require_template(context, template_id)
+    held = await _require_template(context, template_id)
     wanted = decode_preview(body)
+    if held.channel == "push":
+        texts = await context.services.mail.templating.preview_push(
+            context.project_id,
+            held,
+            contact_id=wanted.contact_id,
+            variables=wanted.variables,
+            number=wanted.version_number,
+        )
+        pushed = PreviewResponse(
+            subject="", preview_text="", html="", text="", messages=_push_messages(texts)
+        )
+        return json_response({"data": pushed})
     rendered = await context.services.mail.templating.preview(
         context.project_id,
         template_id,
@@ -188,6 +210,7 @@ async def preview_template(request: Request) -> Response:
         preview_text=rendered.preview,
         html=rendered.html,
         text=rendered.text,
+        messages=[],
     )
     return json_response({"data": shown})
 
@@ -222,9 +245,24 @@ async def test_send_template(request: Request) -> Response:
     return json_response({"data": email_response(sent)}, 201)
 
 
-async def _require_template(context: Context, template_id: str) -> None:
-    if await _store(context).get(context.project_id, template_id) is None:
+async def _require_template(context: Context, template_id: str) -> Template:
+    found = await _store(context).get(context.project_id, template_id)
+    if found is None:
         raise not_found()
+    return found
+
+
+def _push_messages(texts: Sequence[LocalText]) -> list[PushMessage]:
+    return [
+        PushMessage(
+            locale=one.code,
+            title=one.title,
+            message=one.body,
+            launch_url=one.launch_url,
+            image_url=one.image_url,
+        )
+        for one in texts
+    ]
 
 
 def _store(context: Context) -> Templates:
@@ -278,7 +316,8 @@ ROUTES = (
         preview_template,
         name="previewTemplate",
         summary="Show a template with a contact's data",
-        description="Sends nothing. A value that is missing is named in the 422 response.",
+        description="Sends nothing. A value that is missing is named in the 422 response. "
+        "Of a push template, `messages` has every language.",
         bodies=json_body(PreviewInput, example={"variables": {"first_name": "Ann"}}),
         responses=(ok("As the contact would get it.", PreviewResponse),),
         limits=_LIMITS,

@@ -12,10 +12,13 @@ from headrace.delivery.mail.templates import (
     publish,
     render_source,
 )
+from headrace.domain.contacts.contact import Contact
 from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
 from headrace.domain.messages.variables import template_values
+from headrace.domain.push.content import LocalText
 from headrace.pipeline.messages.composer import template_contact
-from headrace.store.contract.messages import Draft, TemplateVersion, VersionContent
+from headrace.pipeline.messages.push_templates import publish_push, push_values, render_text
+from headrace.store.contract.messages import Draft, Template, TemplateVersion, VersionContent
 from headrace.store.messages.content.templates import DraftChangedError, TooManyTemplatesError
 from headrace.store.store import Store
 
@@ -34,7 +37,7 @@ class Templating:
         self._store = store
 
     async def publish(self, project_id: int, template_id: str, *, actor: str) -> Published | None:
-        """Publish the draft of an e-mail template; None when there is no such template.
+        """Publish the draft of a template; None when there is no such template.
 
         Raises:
             ApiError: 422 with every problem; 409 when the draft was changed meanwhile.
@@ -43,20 +46,21 @@ class Templating:
         held = await templates.get(project_id, template_id)
         if held is None:
             return None
-        if held.channel != "email":
-            raise invalid(FieldProblem("channel", "only e-mail templates can be published"))
-        made = await publish(source_of(held.draft))
-        if made.problems:
-            raise invalid(*made.problems)
+        warnings: tuple[FieldProblem, ...] = ()
+        if held.channel == "push":
+            content = publish_push(held.draft)
+        else:
+            made = await publish(source_of(held.draft))
+            if made.problems:
+                raise invalid(*made.problems)
+            content, warnings = _content(made), made.warnings
         try:
-            version = await templates.publish(
-                held, _content(made), self._store.clock_us(), actor=actor
-            )
+            version = await templates.publish(held, content, self._store.clock_us(), actor=actor)
         except DraftChangedError:
             raise ApiError(ErrorCode.CONFLICT, "The draft was changed meanwhile.") from None
         except TooManyTemplatesError:
             raise ApiError(ErrorCode.CONFLICT, "The template has too many versions.") from None
-        return Published(version=version, warnings=made.warnings)
+        return Published(version=version, warnings=warnings)
 
     async def preview(
         self,
@@ -87,6 +91,38 @@ class Templating:
                 raise invalid(FieldProblem("version_number", "is no version of this template"))
             source = sent_source_of(version.content)
         return await self._rendered(project_id, source, contact_id, variables)
+
+    async def preview_push(
+        self,
+        project_id: int,
+        held: Template,
+        *,
+        contact_id: str | None,
+        variables: dict[str, object],
+        number: int | None = None,
+    ) -> tuple[LocalText, ...]:
+        """A push template in every language as a contact would get it, the default one first.
+
+        Args:
+            number: of a version; None: the draft.
+
+        Raises:
+            ApiError: 422 when it cannot be rendered, or contact or version are unknown.
+        """
+        if number is None:
+            texts = publish_push(held.draft).texts
+        else:
+            version = await self._store.messages.templates.version_numbered(
+                project_id, held.id, number
+            )
+            if version is None:
+                raise invalid(FieldProblem("version_number", "is no version of this template"))
+            texts = version.content.texts
+        values = push_values(variables, {}, await self._contact(project_id, contact_id))
+        try:
+            return tuple(render_text(one, values, self._store.clock_us()) for one in texts)
+        except TemplateError as error:
+            raise invalid(FieldProblem("", str(error))) from None
 
     async def try_out(
         self,
@@ -119,11 +155,7 @@ class Templating:
         contact_id: str | None,
         variables: dict[str, object],
     ) -> Rendered:
-        contact = None
-        if contact_id is not None:
-            contact = await self._store.contacts.get(project_id, contact_id)
-            if contact is None:
-                raise invalid(FieldProblem("contact_id", "is no contact of this project"))
+        contact = await self._contact(project_id, contact_id)
         values = template_values(
             variables=variables,
             payload={},
@@ -135,6 +167,14 @@ class Templating:
             return render_source(source, values, self._store.clock_us())
         except TemplateError as error:
             raise invalid(FieldProblem("", str(error))) from None
+
+    async def _contact(self, project_id: int, contact_id: str | None) -> Contact | None:
+        if contact_id is None:
+            return None
+        contact = await self._store.contacts.get(project_id, contact_id)
+        if contact is None:
+            raise invalid(FieldProblem("contact_id", "is no contact of this project"))
+        return contact
 
 
 def source_of(draft: Draft) -> TemplateSource:

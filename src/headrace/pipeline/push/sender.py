@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from headrace.delivery.mail.liquid import MissingVariableError, TemplateError
 from headrace.delivery.push.contract import (
     ApnsTarget,
     FcmTarget,
@@ -30,7 +31,7 @@ from headrace.delivery.push.contract import (
 )
 from headrace.domain.messages.guardrails import Reason
 from headrace.domain.messages.kinds import MessageStatus
-from headrace.domain.push.content import payload_of
+from headrace.domain.push.content import PushContent, payload_of
 from headrace.domain.push.kinds import Platform
 from headrace.domain.push.outcomes import PushAnswer, PushResult
 from headrace.observability.events import (
@@ -42,6 +43,7 @@ from headrace.observability.events import (
 )
 from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.messages.grouping import Grouped
+from headrace.pipeline.messages.push_templates import render_push
 from headrace.pipeline.messages.sender import NotBegunError, SenderOptions, SenderStats
 from headrace.pipeline.push.service_pacing import ServicePacing
 from headrace.pipeline.timers import Timers
@@ -163,22 +165,35 @@ class PushSender:
     async def _send(self, claimed: Claimed, material: PushMaterial | None) -> None:
         try:
             if material is None:
-                await self._end(claimed, Reason.GONE.value)
+                await self._end(claimed, MessageStatus.SKIPPED, Reason.GONE.value)
+                return
+            try:
+                content = _content(material, self._clock_us())
+            except MissingVariableError as error:
+                reason = Reason.MISSING_VARIABLE.value
+                await self._end(claimed, MessageStatus.SKIPPED, reason, error.name)
+            except TemplateError as error:
+                await self._end(claimed, MessageStatus.FAILED, "compose", str(error))
             else:
-                await self._hand_over(claimed, material)
+                await self._hand_over(claimed, material, content)
         except StoreError as error:
             # Its lease expires, and the outcome of a begun attempt is unknown.
             _log.warning(STORE_UNAVAILABLE, loop="push", error=str(error))
 
-    async def _end(self, claimed: Claimed, reason: str) -> None:
-        outbox = self._stores.outbox
-        if await outbox.end(self._owner, claimed, MessageStatus.SKIPPED, reason):
+    async def _end(
+        self, claimed: Claimed, state: MessageStatus, reason: str, rule: str = ""
+    ) -> None:
+        if not await self._stores.outbox.end(self._owner, claimed, state, reason, rule):
+            self.stats.stale += 1
+        elif state is MessageStatus.SKIPPED:
             self.stats.held_back += 1
         else:
-            self.stats.stale += 1
+            self.stats.failed += 1
 
-    async def _hand_over(self, claimed: Claimed, material: PushMaterial) -> None:
-        attempt = _Attempt(self._start, claimed, material)
+    async def _hand_over(
+        self, claimed: Claimed, material: PushMaterial, content: PushContent
+    ) -> None:
+        attempt = _Attempt(self._start, claimed, material, content)
         now_us = self._clock_us()
         free_us = [self.pacing.free_us(self._service(material, one)) for one in attempt.wanted]
         if not attempt.wanted or min(free_us) > now_us:
@@ -191,7 +206,7 @@ class PushSender:
                 self._not_begun(error)
                 return
         outcomes = await asyncio.gather(
-            *(self._one(attempt, material, one) for one in attempt.wanted),
+            *(self._one(attempt, material, content, one) for one in attempt.wanted),
             return_exceptions=True,
         )
         for outcome in outcomes:
@@ -204,9 +219,12 @@ class PushSender:
         await self._written(claimed, material, attempt, made)
 
     async def _one(
-        self, attempt: _Attempt, material: PushMaterial, one: Destination
+        self,
+        attempt: _Attempt,
+        material: PushMaterial,
+        content: PushContent,
+        one: Destination,
     ) -> PushOutcome:
-        content = material.content
         target = _target(material, one)
         if target is None:
             message = "the private key of the push app cannot be opened"
@@ -339,6 +357,7 @@ class _Attempt:
         start: Grouped[Start, StartResult],
         claimed: Claimed,
         material: PushMaterial,
+        content: PushContent,
     ) -> None:
         self.wanted = material.destinations
         #: Its number, whose row is committed; None: not begun.
@@ -346,7 +365,7 @@ class _Attempt:
         self.receiver_free_us: int | None = None
         self._start = start
         self._claimed = claimed
-        self._title = material.content.title
+        self._title = content.title
         self._beginning: asyncio.Task[StartResult] | None = None
 
     async def begin(self) -> None:
@@ -377,6 +396,19 @@ class _Attempt:
         """The services of the attempt, as it shows them."""
         names = sorted({one.service for one in outcomes if one.service})
         return ", ".join(names)[:_SERVICES_CHARACTERS_MAX] or "push"
+
+
+def _content(material: PushMaterial, now_us: int) -> PushContent:
+    """What a message says.
+
+    Raises:
+        MissingVariableError: it is to be skipped.
+        TemplateError: it cannot be rendered.
+    """
+    content = material.content
+    if isinstance(content, PushContent):
+        return content
+    return render_push(content, [one.locale for one in material.destinations], now_us)
 
 
 def _target(material: PushMaterial, one: Destination) -> PushTarget | None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.automations.definition.model import StepType
 from headrace.domain.automations.definition.parsing import Document, parse_document
 from headrace.domain.automations.definition.publish_checks import (
     PublishRules,
@@ -15,7 +14,6 @@ from headrace.domain.automations.definition.publish_checks import (
     check_for_publish,
 )
 from headrace.domain.automations.definition.references import References
-from headrace.domain.automations.problems import Code
 from headrace.domain.automations.running.resolving import resolve
 from headrace.domain.automations.running.starting import AutomationStatus
 from headrace.domain.automations.running.version import Version
@@ -464,11 +462,6 @@ async def _check(
         topicless_marketing=sending.topicless_marketing,
         wait_max_days=values.get("wait_max_days", PublishRules().wait_max_days),
     )
-    for step in definition.steps:
-        if step.type is StepType.SEND_PUSH:
-            where = f"{field}.steps[{step.index}].type"
-            message = "push messages are not implemented yet, so this step cannot be published"
-            document.problems.add(Code.INVALID_VALUE, where, message, step.key)
     report = check_for_publish(
         definition, field, document.problems, references=references, rules=rules
     )

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 import msgspec
 from msgspec import UNSET
 
-from headrace.domain.automations.definition.model import EmailConfig
+from headrace.domain.automations.definition.model import EmailConfig, PushConfig
 from headrace.domain.automations.filters.values import json_of
 from headrace.domain.automations.running.effects import (
     CancelMessage,
@@ -25,7 +25,8 @@ from headrace.domain.automations.running.runs import Run
 from headrace.domain.automations.running.states import StepStatus
 from headrace.domain.contacts.contact import ContactWrite
 from headrace.domain.messages.addresses import Mailbox, parse_mailbox
-from headrace.domain.messages.kinds import MessageKind
+from headrace.domain.messages.kinds import Channel, MessageKind
+from headrace.domain.push.kinds import NotificationState
 from headrace.store.automations.inputs import CausedEvents
 from headrace.store.contacts.contact_writes import ContactWriter, by_id
 from headrace.store.contacts.groups import audience_members, subscriptions
@@ -43,7 +44,19 @@ from headrace.store.engine.transaction import Transaction
 from headrace.store.messages.content.domains import GET as DOMAIN
 from headrace.store.messages.content.domains import domain
 from headrace.store.messages.message_rows import key_of
-from headrace.store.messages.sending.emails import NewMessage, insert_messages
+from headrace.store.messages.sending.emails import (
+    INSERT_MESSAGE,
+    NewMessage,
+    insert_messages,
+)
+from headrace.store.push.notification_rows import (
+    PushMessage,
+    StepContent,
+    TargetKind,
+    move_open,
+    push_text,
+    reopen,
+)
 
 #: Writer of contacts, as recorded in their events.
 SOURCE = "automation"
@@ -98,7 +111,7 @@ class Effects:
             case SendMessage():
                 return await self._send(effect, run)
             case CancelMessage():
-                await self._tx.run(_CANCEL_MESSAGE, *key_of(effect.id), self._now_us)
+                await self._cancel(effect)
             case UpdateContact():
                 await self._update(effect, caused)
             case ChangeMembership():
@@ -153,11 +166,53 @@ class Effects:
         wanted = effect.is_subscribed
         await subscriptions.choose(self._tx, caused, ref, [topic(row)], self._now_us, wanted=wanted)
 
+    async def _cancel(self, effect: CancelMessage) -> None:
+        if await self._tx.run(_CANCEL_MESSAGE, *key_of(effect.id), self._now_us):
+            # Of a push; a mail has none.
+            state = NotificationState.CANCELLED.value
+            await move_open(self._tx, effect.id, state, "cancelled_by", self._now_us)
+
     async def _send(self, effect: SendMessage, run: Run) -> MessageFinished | None:
-        """Queue a mail: its id follows from run and step, so there is one at most."""
+        """Queue a message: its id follows from run and step, so there is one at most."""
         config = effect.config
-        if not isinstance(config, EmailConfig):
+        if isinstance(config, PushConfig):
+            return await self._push(effect, config, run)
+        return await self._mail(effect, config, run)
+
+    async def _push(
+        self, effect: SendMessage, config: PushConfig, run: Run
+    ) -> MessageFinished | None:
+        """Queue a push; which devices get it is decided when it is sent."""
+        contact = await by_id(self._tx, self._project_id, self._contact_id)
+        if contact is None:
             return _unsent(effect, run, RunReason.NO_DEVICE)
+        key = key_of(effect.id)
+        if await self._tx.run(_SEND_AGAIN, *key, self._now_us):
+            await reopen(self._tx, effect.id)
+            return None
+        push = PushMessage(
+            app_id=config.app.id or "",
+            step=StepContent(
+                template_version_id=config.template.id or "",
+                variables=_plain(effect.variables),
+                payload=_plain(run.trigger.payload),
+                ttl_s=config.ttl_seconds,
+                urgency=config.urgency.value,
+            ),
+        )
+        await self._tx.run(
+            INSERT_MESSAGE,
+            *(*key, self._project_id, Channel.PUSH.value, config.kind.value, None),
+            *(run.automation_id, run.id, effect.step_key, push_text(push), contact.id),
+            *(None, None, TargetKind.CONTACT.value),
+            *(None if config.topic is None else config.topic.id, config.template.id),
+            *(None, None, None, self._now_us, None, self._now_us),
+        )
+        return None
+
+    async def _mail(
+        self, effect: SendMessage, config: EmailConfig, run: Run
+    ) -> MessageFinished | None:
         contact = await by_id(self._tx, self._project_id, self._contact_id)
         if contact is None or contact.email is None:
             return _unsent(effect, run, RunReason.NO_ADDRESS)

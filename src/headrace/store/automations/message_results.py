@@ -6,7 +6,7 @@ from headrace.domain.automations.running.inputs import MessageDeferred, MessageF
 from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.runs import Wait
 from headrace.domain.automations.running.states import StepStatus
-from headrace.domain.messages.kinds import MessageStatus
+from headrace.domain.messages.kinds import Channel, MessageStatus
 from headrace.store.contract.messages import Message
 
 _TAKEN = frozenset({MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.COMPLAINED})
@@ -36,6 +36,9 @@ def _result(message: Message, step_key: str, at_us: int) -> MessageFinished:
         return _finished(step_key, StepStatus.COMPLETED, at_us)
     if message.state is MessageStatus.SKIPPED:
         return _finished(step_key, StepStatus.SKIPPED, at_us, _reason(message) or RunReason.GONE)
+    if message.channel is Channel.PUSH and message.state is MessageStatus.BOUNCED:
+        # Every device turned out to have ended its subscription, so the contact has none.
+        return _finished(step_key, StepStatus.SKIPPED, at_us, RunReason.NO_DEVICE)
     detail = ": ".join(filter(None, (message.state.value, message.reason)))
     return _finished(step_key, StepStatus.FAILED, at_us, detail=detail)
 

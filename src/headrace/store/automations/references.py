@@ -28,6 +28,9 @@ from headrace.store.messages.content.templates import (
     template,
     version,
 )
+from headrace.store.push.apps import BY_NAME as APP_BY_NAME
+from headrace.store.push.apps import GET as APP
+from headrace.store.push.apps import push_app
 
 _LIVE = "FROM {} WHERE project_id = $1 AND {} = ANY($2::text[]) AND deleted_us IS NULL"
 TOPICS = sql(f"SELECT id, name {_LIVE.format('topics', 'id')}")
@@ -38,7 +41,7 @@ _CHANNEL = sql("SELECT channel FROM templates WHERE project_id = $1 AND id = $2"
 
 
 async def read_references(tx: Transaction, project_id: int, of: Definition) -> References:
-    """Read templates, domains, topics and audiences that a definition names.
+    """Read templates, domains, topics, audiences and push apps that a definition names.
 
     Names and ids that do not exist are missing in the result.
     """
@@ -65,8 +68,11 @@ async def read_references(tx: Transaction, project_id: int, of: Definition) -> R
             domains[sender.id] = sender.status is DomainStatus.VERIFIED
             if each.name is not None:
                 names[Referred.DOMAIN, each.name] = sender.id
+    apps = await _find_apps(tx, project_id, wanted[Referred.APP])
+    names |= {(Referred.APP, each.name): held_id for each, held_id in apps if each.name is not None}
     return References(
         templates=templates,
+        apps=frozenset(held_id for _, held_id in apps),
         domains=domains,
         topics=lists[Referred.TOPIC],
         audiences=lists[Referred.AUDIENCE],
@@ -92,6 +98,21 @@ async def _domain(tx: Transaction, project_id: int, reference: Reference) -> Dom
     else:
         row = await tx.row(DOMAIN_BY_NAME, project_id, (reference.name or "").lower())
     return None if row is None else domain(row)
+
+
+async def _find_apps(
+    tx: Transaction, project_id: int, asked: list[Reference]
+) -> list[tuple[Reference, str]]:
+    """Those push apps that exist, with their ids."""
+    found: list[tuple[Reference, str]] = []
+    for each in asked:
+        if each.id is not None:
+            row = await tx.row(APP, project_id, each.id)
+        else:
+            row = await tx.row(APP_BY_NAME, project_id, each.name)
+        if row is not None:
+            found.append((each, push_app(row).id))
+    return found
 
 
 def _wanted(of: Definition) -> dict[Referred, list[Reference]]:

@@ -23,6 +23,7 @@ from headrace.domain.messages.kinds import (
 )
 from headrace.domain.messages.settlement import Settlement
 from headrace.domain.messages.smtp_replies import ReplyClass
+from headrace.domain.push.content import LocalText
 from headrace.domain.push.outcomes import PushResult
 
 DOMAINS_MAX = 100
@@ -83,12 +84,14 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VersionContent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a version sends: CSS inlined, text derived."""
+    """What a version sends. Of mail: CSS inlined, text derived; of push: `texts`."""
 
     subject: str = ""
     preview: str = ""
     html: str = ""
     text: str = ""
+    #: As Liquid, that of the default language first.
+    texts: tuple[LocalText, ...] = ()
     variables: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
 

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import msgspec
 
 from headrace.domain.access.sealing import KeyRing, Purpose
-from headrace.domain.push.content import PushContent
+from headrace.domain.contacts.contact import Contact
+from headrace.domain.push.content import LocalText, PushContent
 from headrace.store.access.sealing import SecretKeyError, opened
-from headrace.store.contract.messages import Claimed
+from headrace.store.contacts.contact_writes import by_id
+from headrace.store.contract.messages import Claimed, Message
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Transaction
+from headrace.store.messages.content.templates import find_version
 from headrace.store.messages.message_rows import CONTENT
 from headrace.store.messages.message_rows import key_of as message_key
 from headrace.store.push.apps import GET as APP
@@ -20,6 +23,7 @@ from headrace.store.push.notification_rows import (
     STATES,
     Destination,
     PushMessage,
+    StepContent,
     destinations,
     key_of,
     read_push,
@@ -29,11 +33,20 @@ CONTENT_OF_SEND = sql("SELECT content FROM push_sends WHERE lane = $1 AND id = $
 _OPEN = frozenset({"queued", "sending", "deferred"})
 
 
+class StepMaterial(msgspec.Struct, frozen=True, kw_only=True):
+    """What the push of a step is rendered from."""
+
+    step: StepContent
+    #: In each language, that of the default one first.
+    texts: tuple[LocalText, ...]
+    contact: Contact | None
+
+
 class PushMaterial(msgspec.Struct, frozen=True, kw_only=True):
     """What one message is made of."""
 
     push: PushMessage
-    content: PushContent
+    content: PushContent | StepMaterial
     #: Private key of the app, PEM; None: this process cannot open it.
     vapid_key: str | None
     #: Devices that have not got it.
@@ -48,7 +61,7 @@ class PushMaterials:
         self._keys = keys
 
     async def read(self, claims: Sequence[Claimed]) -> dict[str, PushMaterial | None]:
-        """By the id of the message; None when its request or app is gone."""
+        """By the id of the message; None when its request, template or app is gone."""
 
         async def work(tx: Transaction) -> dict[str, PushMaterial | None]:
             reader = _Reader(tx, self._keys)
@@ -73,7 +86,7 @@ class _Reader:
             return None
         push = read_push(text)
         found, vapid_key = await self._key_of(message.project_id, push.app_id)
-        content = await self._content_of(push.send_id)
+        content = await self._content(message, push)
         if not found or content is None:
             return None
         states = {row[0]: row[1] for row in await self._tx.rows(STATES, message.id)}
@@ -86,6 +99,19 @@ class _Reader:
                 one for one in wanted if states.get(one.notification_id, "queued") in _OPEN
             ),
         )
+
+    async def _content(
+        self, message: Message, push: PushMessage
+    ) -> PushContent | StepMaterial | None:
+        if push.step is None:
+            return None if push.send_id is None else await self._content_of(push.send_id)
+        version = await find_version(self._tx, message.project_id, push.step.template_version_id)
+        if version is None or not version.content.texts:
+            return None
+        contact = None
+        if message.contact_id is not None:
+            contact = await by_id(self._tx, message.project_id, message.contact_id)
+        return StepMaterial(step=push.step, texts=version.content.texts, contact=contact)
 
     async def _content_of(self, send_id: str) -> PushContent | None:
         if send_id not in self._contents:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -38,6 +39,11 @@ _OPEN = "state IN ('queued', 'sending', 'deferred')"
 MOVE_OPEN = sql(
     "UPDATE push_notifications SET state = $2, reason = $3, finished_us = $4 "
     f"WHERE message_id = $1 AND {_OPEN}"
+)
+# For a message that is sent again: devices that got it are not sent to once more.
+_REOPEN = sql(
+    "UPDATE push_notifications SET state = 'queued', reason = NULL, finished_us = NULL "
+    "WHERE message_id = $1 AND state IN ('failed', 'expired', 'skipped', 'cancelled')"
 )
 _BEGIN = sql(
     "UPDATE push_notifications SET state = 'sending', reason = NULL, attempt = $3 "
@@ -70,6 +76,17 @@ class TargetKind(StrEnum):
     RAW = "raw"
 
 
+class StepContent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the step of a run sends: a template, rendered at each attempt."""
+
+    template_version_id: str
+    variables: dict[str, Any] = {}
+    #: Of the event that began the run.
+    payload: dict[str, Any] = {}
+    ttl_s: int
+    urgency: str
+
+
 class PushMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a message sends and to which devices; in the column `content` of messages."""
 
@@ -77,12 +94,17 @@ class PushMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     environment: Environment = Environment.PRODUCTION
     #: Empty: all.
     platforms: tuple[Platform, ...] = ()
-    #: Request that has the content.
-    send_id: str
+    #: Request that has the content; None: a step has it.
+    send_id: str | None = None
+    step: StepContent | None = None
     #: Of `TargetKind.DEVICE`.
     device_id: str | None = None
     #: Of `TargetKind.RAW`.
     raw: RawTarget | None = None
+
+    def notification_id(self, message: Message, target: str) -> str:
+        """Id of the notification to a device or address: the same at each attempt."""
+        return message_id(self.send_id or message.id, "", target)
 
 
 class Destination(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +143,7 @@ async def destinations(tx: Transaction, message: Message, push: PushMessage) -> 
         raw = push.raw
         return [
             Destination(
-                notification_id=message_id(push.send_id, "", raw.address),
+                notification_id=push.notification_id(message, raw.address),
                 platform=raw.platform,
                 device_id=None,
                 address=raw.address,
@@ -137,7 +159,7 @@ async def destinations(tx: Transaction, message: Message, push: PushMessage) -> 
     elif message.contact_id is not None:
         devices = await devices_of_contact(tx, message.contact_id)
     return [
-        _destination(one, message_id(push.send_id, "", one.id))
+        _destination(one, push.notification_id(message, one.id))
         for one in devices[-DEVICES_MAX:]
         if _can_get(one, message, push)
     ]
@@ -189,6 +211,11 @@ async def insert_notifications(
             for one in wanted
         ],
     )
+
+
+async def reopen(tx: Transaction, of: str) -> None:
+    """Queue those notifications of a message again that no device got."""
+    await tx.run(_REOPEN, of)
 
 
 async def begin(tx: Transaction, ids: Sequence[str], attempt: int) -> None:
