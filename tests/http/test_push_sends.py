@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -63,6 +64,20 @@ def test_contacts_without_a_device_and_unknown_ones_are_counted(
     assert answer.status == 201, answer.body
     counts = {name: answer.data[name] for name in ("total", "unknown", "without_device")}
     assert counts == {"total": 0, "unknown": 1, "without_device": 1}
+
+
+def test_a_scheduled_push_is_stopped(client: Client, app_id: str) -> None:
+    tokens = [{"token": "t", "platform": "ios"}]
+    later = datetime.now(UTC) + timedelta(days=30)
+    made = push(client, app_id, tokens=tokens, scheduled_at=later.isoformat())
+    assert (made.status, made.data["queued"], made.data["stopped"]) == (201, 1, False)
+    target = f"/push/notifications/{made.data['id']}"
+    stopped = client.request("POST", f"{target}/stop")
+    assert stopped.status == 200, stopped.body
+    counts = [stopped.data[name] for name in ("queued", "skipped", "stopped")]
+    assert counts == [0, 1, True]
+    assert client.get(target).data["notifications"][0]["status"] == "cancelled"
+    assert client.request("POST", f"/push/notifications/{NOBODY}/stop").status == 404
 
 
 def test_a_test_goes_to_one_device(client: Client, app_id: str) -> None:

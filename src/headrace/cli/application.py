@@ -16,7 +16,7 @@ from headrace.cli.doctor import command as doctor
 from headrace.cli.events import events, export, listen, rejections, send, tail, trigger
 from headrace.cli.importing import command as importing
 from headrace.cli.messages import domain, mail, messages, suppressions, template
-from headrace.cli.push import push_app
+from headrace.cli.push import push, push_app
 from headrace.cli.running import serve, worker
 from headrace.cli.shared.failure import CommandFailed, ExitCode, usage
 from headrace.cli.shared.output import printable
@@ -72,6 +72,7 @@ app.add_typer(messages.app, name="messages")
 app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(mail.app, name="mail")
 app.add_typer(push_app.app, name="push-app")
+app.add_typer(push.app, name="push")
 app.command("send")(send.send)
 app.command("trigger")(trigger.trigger)
 app.command("tail")(tail.tail)

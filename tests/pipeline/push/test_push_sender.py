@@ -10,6 +10,7 @@ import pytest
 from headrace.domain.contacts.audiences import AudienceFields
 from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.push.kinds import DeviceState, Platform
+from headrace.store.push import jobs
 from tests.support import mail, pushes
 from tests.support.events import START_US
 from tests.support.push_service import Answer, PushService, Received, push_service
@@ -123,6 +124,89 @@ def test_an_audience_is_sent_to_in_slices(session: StoreSession) -> None:
         shop.work()
         assert sorted(one.path for one in service.received) == ["/push/d2", "/push/d3", "/push/d4"]
         assert pushes.states(session, sent) == {"sent": 3}
+
+
+def stop(shop: Shop, push_id: str, project_id: int | None = None) -> Any:
+    store = shop.session.store
+    work = store.push.jobs.stop(
+        project_id or shop.project, push_id, store.clock_us(), actor="tester"
+    )
+    return shop.session.run(work)
+
+
+def test_a_stopped_send_to_an_audience_makes_and_sends_no_more(session: StoreSession) -> None:
+    with push_service() as service:
+        shop = Shop(session, service)
+        store = session.store
+        members = [shop.register(f"d{one}", external_id=f"p{one}") or "" for one in range(6)]
+        audience = session.run(
+            store.audiences.create(shop.project, AudienceFields(name="all"), START_US)
+        )
+        session.run(store.audiences.enter(shop.project, audience.id, members, START_US))
+        sent = shop.send(audiences=[audience.id])
+        session.run(store.push.jobs.advance(sent.id, 2, store.clock_us()))
+        shop.work()
+        assert len(service.received) == 2
+        session.run(store.push.jobs.advance(sent.id, 2, store.clock_us()))
+
+        stopped = stop(shop, sent.id)
+        assert (stopped.job_status, stopped.counts.stopped) == ("stopped", True)
+        assert stopped.states == {"sent": 2, "cancelled": 2}
+        assert session.run(store.push.jobs.advance(sent.id, 2, store.clock_us())) == (0, False)
+        shop.work()
+        assert len(service.received) == 2
+        rows = session.place.run_sql("SELECT state FROM messages ORDER BY state")
+        assert [row[0] for row in rows] == ["cancelled", "cancelled", "sent", "sent"]
+        # A repeat changes nothing, and is not audited again.
+        assert stop(shop, sent.id).states == stopped.states
+        audited = session.place.run_sql("SELECT action FROM audit WHERE action = 'push.stop'")
+        assert len(list(audited)) == 1
+
+
+def test_a_stopped_push_reaches_nobody_who_registers_later(session: StoreSession) -> None:
+    with push_service() as service:
+        shop = Shop(session, service)
+        ann = shop.register("d1")
+        shop.register("bob1", external_id="bob")
+        bob = shop.register("bob2", external_id="bob")
+        sent = shop.send(contact_ids=[ann, bob])
+        work = session.store.push.devices.history(shop.app, "d1")
+        assert session.run(work) is not None
+        # As if nobody had had a device yet: there is no notification that could be cancelled.
+        session.place.run_sql("DELETE FROM push_notifications WHERE contact_id = ?", ann)
+        assert stop(shop, sent.id).states == {"cancelled": 2}
+        shop.work()
+        assert service.received == []
+        rows = session.place.run_sql("SELECT DISTINCT state, reason FROM messages")
+        assert [tuple(row) for row in rows] == [("cancelled", "cancelled_by")]
+
+
+def test_a_stop_cancels_slice_by_slice(
+    session: StoreSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "CANCELLED_MAX", 4)
+    monkeypatch.setattr(jobs, "CANCEL_SLICE", 2)
+    with push_service() as service:
+        shop = Shop(session, service)
+        people = [f"p{one}" for one in range(5)]
+        for person in people:
+            shop.register(f"d-{person}", external_id=person)
+        sent = shop.send(external_ids=people)
+        assert stop(shop, sent.id).states == {"cancelled": 4, "queued": 1}
+        shop.work()
+        assert service.received == []
+        assert pushes.states(session, sent) == {"cancelled": 5}
+
+
+def test_a_push_of_another_project_is_not_stopped(session: StoreSession) -> None:
+    with push_service() as service:
+        shop = Shop(session, service)
+        shop.register("d1")
+        sent = shop.send()
+        assert stop(shop, sent.id, shop.project + 1) is None
+        assert stop(shop, "0190a1b2-0000-7000-8000-000000000001") is None
+        shop.work()
+        assert len(service.received) == 1
 
 
 @pytest.mark.parametrize("status", [404, 410])

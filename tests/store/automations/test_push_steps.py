@@ -9,6 +9,7 @@ import pytest
 from headrace.domain.automations.running.states import RunStatus
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.domain.push.kinds import DeviceState, Platform
+from headrace.store.push.materials import PushMaterial
 from headrace.store.push.outbox import PushStart
 from tests.support import mail
 from tests.support.automation_push import ENGLISH, PushShop, push_template, send_push
@@ -209,7 +210,7 @@ def test_a_killed_worker_repeats_the_same_notification(pushing: PushShop) -> Non
     # It dies after the row of the attempt, so that nobody knows whether the service got it.
     (claimed,) = shop.session.run(pushing.outbox.claim("dead", 10))
     material = shop.session.run(materials.read([claimed]))[claimed.message.id]
-    assert material is not None
+    assert isinstance(material, PushMaterial)
     (destination,) = material.destinations
     start = PushStart(claimed=claimed, relay="push", subject="", destinations=material.destinations)
     started = shop.session.run(pushing.outbox.start("dead", [start]))

@@ -161,6 +161,8 @@ class PushResponse(msgspec.Struct):
     notifications: list[SentPushResponse]
     created_at: Time
     deduplicated: bool
+    #: Whether it was stopped.
+    stopped: bool
 
 
 _QUEUED = (NotificationState.QUEUED, NotificationState.SENDING, NotificationState.DEFERRED)
@@ -217,6 +219,20 @@ async def get_push(request: Request) -> Response:
     return json_response({"data": push_response(found)})
 
 
+async def stop_push(request: Request) -> Response:
+    """`POST /push/notifications/{id}/stop`."""
+    context = context_of(request)
+    stopped = await context.services.store.push.jobs.stop(
+        context.project_id,
+        path_uuid(request),
+        context.services.clock_us(),
+        actor=context.principal.key_id,
+    )
+    if stopped is None:
+        raise not_found()
+    return json_response({"data": push_response(stopped)})
+
+
 def push_response(sent: PushSend) -> PushResponse:
     """A push as the API shows it."""
 
@@ -241,6 +257,7 @@ def push_response(sent: PushSend) -> PushResponse:
         notifications=[_notification(each) for each in sent.notifications],
         created_at=to_text(sent.created_us),
         deduplicated=sent.deduplicated,
+        stopped=sent.counts.stopped,
     )
 
 
@@ -287,6 +304,17 @@ ROUTES = (
         name="getPush",
         summary="Get a push and its status",
         responses=(ok("The push.", PushResponse),),
+    ),
+    post(
+        "/push/notifications/{id}/stop",
+        stop_push,
+        SEND,
+        name="stopPush",
+        summary="Stop a push",
+        description="A send to audiences creates no more messages, and messages that wait or are "
+        "scheduled are cancelled: the first 10,000 at once, others as soon as a worker takes them. "
+        "What a worker is sending is sent.",
+        responses=(ok("The push after it.", PushResponse),),
     ),
     post(
         "/push/tests",

@@ -49,7 +49,7 @@ from headrace.pipeline.push.service_pacing import ServicePacing
 from headrace.pipeline.timers import Timers
 from headrace.store.contract.errors import StoreError
 from headrace.store.contract.messages import Claimed, Ended, EndResult, Start, StartResult
-from headrace.store.push.materials import PushMaterial, PushMaterials
+from headrace.store.push.materials import PushMaterial, PushMaterials, Unsendable
 from headrace.store.push.notification_rows import Destination
 from headrace.store.push.outbox import PushOutbox, PushStart
 from headrace.store.push.outcomes import DeviceOutcome, PushEnded
@@ -162,10 +162,10 @@ class PushSender:
 
     # --- one message ---------------------------------------------------------------------------
 
-    async def _send(self, claimed: Claimed, material: PushMaterial | None) -> None:
+    async def _send(self, claimed: Claimed, material: PushMaterial | Unsendable) -> None:
         try:
-            if material is None:
-                await self._end(claimed, MessageStatus.SKIPPED, Reason.GONE.value)
+            if isinstance(material, Unsendable):
+                await self._end(claimed, material.state, material.reason)
                 return
             try:
                 content = _content(material, self._clock_us())
@@ -185,7 +185,7 @@ class PushSender:
     ) -> None:
         if not await self._stores.outbox.end(self._owner, claimed, state, reason, rule):
             self.stats.stale += 1
-        elif state is MessageStatus.SKIPPED:
+        elif state in {MessageStatus.SKIPPED, MessageStatus.CANCELLED}:
             self.stats.held_back += 1
         else:
             self.stats.failed += 1

@@ -12,9 +12,11 @@ import msgspec
 
 from headrace.domain.messages.places import lane_of_uuid
 from headrace.domain.push.content import PushContent
+from headrace.domain.push.kinds import NotificationState
 from headrace.store.access.audit import write_audit
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Transaction
+from headrace.store.messages.message_rows import key_of
 from headrace.store.messages.sending.jobs import (
     COLUMNS,
     MEMBERS,
@@ -22,7 +24,16 @@ from headrace.store.messages.sending.jobs import (
     job,
     wanted_members,
 )
-from headrace.store.push.sends import GET, contact_target, make_messages, push_of
+from headrace.store.push.notification_rows import move_open
+from headrace.store.push.sends import (
+    GET,
+    PushSend,
+    SendCounts,
+    contact_target,
+    find_send,
+    make_messages,
+    push_of,
+)
 
 OPEN = sql(
     f"SELECT {COLUMNS} FROM push_jobs WHERE status IN ('scheduled', 'running') AND due_us <= $1 "
@@ -37,6 +48,19 @@ _STOP = sql(
     "UPDATE push_jobs SET status = 'stopped', updated_us = $3 WHERE id = $1 AND project_id = $2 "
     "AND status IN ('scheduled', 'running')"
 )
+_HOLD_SEND = sql("SELECT project_id, counts FROM push_sends WHERE lane = $1 AND id = $2 FOR UPDATE")
+_STOP_SEND = sql("UPDATE push_sends SET counts = $3 WHERE lane = $1 AND id = $2")
+WAITING = sql(
+    "SELECT id, message_id FROM push_notifications WHERE send_id = $1 AND id > $2 "
+    "AND state IN ('queued', 'deferred') ORDER BY id LIMIT $3"
+)
+_CANCEL_MESSAGE = sql(
+    "UPDATE messages SET state = 'cancelled', reason = 'cancelled_by', due_us = NULL, "
+    "finished_us = $3 WHERE lane = $1 AND id = $2 AND due_us IS NOT NULL "
+    "AND state IN ('queued', 'deferred')"
+)
+#: Notifications that a stop cancels at once, and those of one transaction.
+CANCELLED_MAX, CANCEL_SLICE = 10_000, 500
 
 
 class PushJobs:
@@ -50,16 +74,45 @@ class PushJobs:
         rows = await self._database.read(lambda tx: tx.rows(OPEN, now_us, limit))
         return [job(row) for row in rows]
 
-    async def stop(self, project_id: int, job_id: str, now_us: int, *, actor: str) -> bool:
-        """Make no more messages; those made are sent. False when it does not run."""
+    async def stop(
+        self, project_id: int, send_id: str, now_us: int, *, actor: str
+    ) -> PushSend | None:
+        """Make no more messages of a request, and cancel those that wait.
 
-        async def work(tx: Transaction) -> bool:
-            if not await tx.run(_STOP, job_id, project_id, now_us):
+        The first `CANCELLED_MAX` are cancelled here, others when a worker takes them. One that a
+        worker has taken is sent.
+
+        Returns:
+            The request after it; None when the project has no such request.
+        """
+
+        async def begin(tx: Transaction) -> bool:
+            held = await tx.row(_HOLD_SEND, lane_of_uuid(send_id), send_id)
+            if held is None or held[0] != project_id:
                 return False
-            await write_audit(tx, now_us, actor, project_id, "push.stop", {"send": job_id})
+            counts = msgspec.json.decode(held[1], type=SendCounts)
+            if not counts.stopped:
+                text = msgspec.json.encode(msgspec.structs.replace(counts, stopped=True)).decode()
+                await tx.run(_STOP_SEND, lane_of_uuid(send_id), send_id, text)
+                await write_audit(tx, now_us, actor, project_id, "push.stop", {"send": send_id})
+            await tx.run(_STOP, send_id, project_id, now_us)
             return True
 
-        return await self._database.write(work)
+        if not await self._database.write(begin):
+            return None
+        after = ""
+        for _ in range(CANCELLED_MAX // CANCEL_SLICE):
+
+            async def cancel(tx: Transaction, after: str = after) -> str | None:
+                return await _cancel(tx, send_id, after, now_us)
+
+            following = await self._database.write(cancel)
+            if following is None:
+                break
+            after = following
+        return await self._database.read(
+            lambda tx: find_send(tx, project_id, send_id), snapshot=True
+        )
 
     async def advance(self, job_id: str, limit: int, now_us: int) -> tuple[int, bool]:
         """Make the messages of up to `limit` further contacts.
@@ -68,6 +121,16 @@ class PushJobs:
             How many contacts were examined, and whether the job continues.
         """
         return await self._database.write(lambda tx: _advance(tx, job_id, limit, now_us))
+
+
+async def _cancel(tx: Transaction, send_id: str, after: str, now_us: int) -> str | None:
+    """Cancel a slice; returns the notification after which the next begins, None at the end."""
+    rows = await tx.rows(WAITING, send_id, after, CANCEL_SLICE)
+    state = NotificationState.CANCELLED.value
+    for message_id in sorted({row[1] for row in rows if row[1] is not None}):
+        if await tx.run(_CANCEL_MESSAGE, *key_of(message_id), now_us):
+            await move_open(tx, message_id, state, "cancelled_by", now_us)
+    return rows[-1][0] if len(rows) == CANCEL_SLICE else None
 
 
 async def _advance(tx: Transaction, job_id: str, limit: int, now_us: int) -> tuple[int, bool]:

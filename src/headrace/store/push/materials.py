@@ -8,6 +8,8 @@ import msgspec
 
 from headrace.domain.access.sealing import KeyRing, Purpose
 from headrace.domain.contacts.contact import Contact
+from headrace.domain.messages.guardrails import Reason
+from headrace.domain.messages.kinds import MessageStatus
 from headrace.domain.push.content import LocalText, PushContent
 from headrace.store.access.sealing import SecretKeyError, opened
 from headrace.store.contacts.contact_writes import by_id
@@ -28,8 +30,9 @@ from headrace.store.push.notification_rows import (
     key_of,
     read_push,
 )
+from headrace.store.push.sends import SendCounts
 
-CONTENT_OF_SEND = sql("SELECT content FROM push_sends WHERE lane = $1 AND id = $2")
+CONTENT_OF_SEND = sql("SELECT content, counts FROM push_sends WHERE lane = $1 AND id = $2")
 _OPEN = frozenset({"queued", "sending", "deferred"})
 
 
@@ -53,6 +56,17 @@ class PushMaterial(msgspec.Struct, frozen=True, kw_only=True):
     destinations: tuple[Destination, ...]
 
 
+class Unsendable(msgspec.Struct, frozen=True):
+    """How a message ends that has nothing to send."""
+
+    state: MessageStatus
+    reason: str
+
+
+_GONE = Unsendable(MessageStatus.SKIPPED, Reason.GONE.value)
+_STOPPED = Unsendable(MessageStatus.CANCELLED, "cancelled_by")
+
+
 class PushMaterials:
     """Reads what pushes are made of, without taking the writer."""
 
@@ -60,10 +74,10 @@ class PushMaterials:
         self._database = database
         self._keys = keys
 
-    async def read(self, claims: Sequence[Claimed]) -> dict[str, PushMaterial | None]:
-        """By the id of the message; None when its request, template or app is gone."""
+    async def read(self, claims: Sequence[Claimed]) -> dict[str, PushMaterial | Unsendable]:
+        """By the id of the message."""
 
-        async def work(tx: Transaction) -> dict[str, PushMaterial | None]:
+        async def work(tx: Transaction) -> dict[str, PushMaterial | Unsendable]:
             reader = _Reader(tx, self._keys)
             return {one.message.id: await reader.material(one) for one in claims}
 
@@ -76,19 +90,21 @@ class _Reader:
     def __init__(self, tx: Transaction, keys: KeyRing) -> None:
         self._tx = tx
         self._keys = keys
-        self._contents: dict[str, PushContent | None] = {}
+        self._contents: dict[str, PushContent | Unsendable] = {}
         self._app_keys: dict[tuple[int, str], tuple[bool, str | None]] = {}
 
-    async def material(self, claimed: Claimed) -> PushMaterial | None:
+    async def material(self, claimed: Claimed) -> PushMaterial | Unsendable:
         message = claimed.message
         text = await self._tx.value(CONTENT, *message_key(message.id))
         if text is None:
-            return None
+            return _GONE
         push = read_push(text)
         found, vapid_key = await self._key_of(message.project_id, push.app_id)
         content = await self._content(message, push)
-        if not found or content is None:
-            return None
+        if isinstance(content, Unsendable):
+            return content
+        if not found:
+            return _GONE
         states = {row[0]: row[1] for row in await self._tx.rows(STATES, message.id)}
         wanted = await destinations(self._tx, message, push)
         return PushMaterial(
@@ -102,23 +118,26 @@ class _Reader:
 
     async def _content(
         self, message: Message, push: PushMessage
-    ) -> PushContent | StepMaterial | None:
+    ) -> PushContent | StepMaterial | Unsendable:
         if push.step is None:
-            return None if push.send_id is None else await self._content_of(push.send_id)
+            return _GONE if push.send_id is None else await self._content_of(push.send_id)
         version = await find_version(self._tx, message.project_id, push.step.template_version_id)
         if version is None or not version.content.texts:
-            return None
+            return _GONE
         contact = None
         if message.contact_id is not None:
             contact = await by_id(self._tx, message.project_id, message.contact_id)
         return StepMaterial(step=push.step, texts=version.content.texts, contact=contact)
 
-    async def _content_of(self, send_id: str) -> PushContent | None:
+    async def _content_of(self, send_id: str) -> PushContent | Unsendable:
         if send_id not in self._contents:
-            text = await self._tx.value(CONTENT_OF_SEND, *key_of(send_id))
-            self._contents[send_id] = (
-                None if text is None else msgspec.json.decode(text, type=PushContent)
-            )
+            row = await self._tx.row(CONTENT_OF_SEND, *key_of(send_id))
+            if row is None:
+                self._contents[send_id] = _GONE
+            elif msgspec.json.decode(row[1], type=SendCounts).stopped:
+                self._contents[send_id] = _STOPPED
+            else:
+                self._contents[send_id] = msgspec.json.decode(row[0], type=PushContent)
         return self._contents[send_id]
 
     async def _key_of(self, project_id: int, app_id: str) -> tuple[bool, str | None]:

@@ -41,7 +41,7 @@ MOVE_OPEN = sql(
     f"WHERE message_id = $1 AND {_OPEN}"
 )
 # For a message that is sent again: devices that got it are not sent to once more.
-_REOPEN = sql(
+REOPEN = sql(
     "UPDATE push_notifications SET state = 'queued', reason = NULL, finished_us = NULL "
     "WHERE message_id = $1 AND state IN ('failed', 'expired', 'skipped', 'cancelled')"
 )
@@ -215,7 +215,7 @@ async def insert_notifications(
 
 async def reopen(tx: Transaction, of: str) -> None:
     """Queue those notifications of a message again that no device got."""
-    await tx.run(_REOPEN, of)
+    await tx.run(REOPEN, of)
 
 
 async def begin(tx: Transaction, ids: Sequence[str], attempt: int) -> None:

@@ -28,6 +28,12 @@ from headrace.store.push.notification_rows import (
 )
 from headrace.store.push.outcomes import PushOutcomes
 
+#: State of the notifications of a message that ends so; of any other end they failed.
+_ENDS = {
+    MessageStatus.SKIPPED: NotificationState.SKIPPED,
+    MessageStatus.CANCELLED: NotificationState.CANCELLED,
+}
+
 
 class PushStart(Start, frozen=True, kw_only=True):
     """A push for which connections are free."""
@@ -93,8 +99,7 @@ class PushOutbox(Outbox):
     async def _not_sendable(
         self, tx: Transaction, held: Claimed, state: MessageStatus, reason: str, now_us: int
     ) -> None:
-        skipped = state is MessageStatus.SKIPPED
-        ended = NotificationState.SKIPPED if skipped else NotificationState.FAILED
+        ended = _ENDS.get(state, NotificationState.FAILED)
         await move_open(tx, held.message.id, ended.value, reason, now_us)
 
     def _ended_as(self, held: Claimed, state: MessageStatus) -> MessageStatus:

@@ -85,7 +85,7 @@ NOTIFICATIONS = sql(
 
 
 class SendCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was counted when a request was stored."""
+    """What was counted when a request was stored, and whether it was stopped since."""
 
     #: Contacts, devices or tokens that the request named.
     targets: int = 0
@@ -93,6 +93,8 @@ class SendCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unknown: int = 0
     #: Of these, contacts without a device.
     without_device: int = 0
+    #: Whether it was stopped: messages that have not been sent are cancelled.
+    stopped: bool = False
 
 
 class SentNotification(msgspec.Struct, frozen=True, kw_only=True):
