@@ -8,6 +8,7 @@ import pytest
 from tests.support.server import RunningServer, headrace
 from tests.support.waiting import wait_until
 
+NOBODY = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 URL = "https://hooks.invalid/orders"
 
 
@@ -73,6 +74,52 @@ def test_webhooks(server: RunningServer) -> None:
     assert "does not resolve" in tested.stdout
     run(server, "webhooks", "delete", webhook_id)
     assert webhook_id not in text_of(server, "webhooks", "list")
+
+
+def test_events_are_sent_again(server: RunningServer) -> None:
+    event = server.ask("/events", {"event": "order.again", "external_id": "u"})["data"]["id"]
+
+    def processed() -> bool:
+        return bool(server.ask(f"/events/{event}")["data"]["status"] == "processed")
+
+    wait_until(processed, "the event is processed")
+    made = [run(server, "webhooks", "create", URL, "--event", "order.again") for _ in range(2)]
+    to = [part for each in made for part in ("--webhook", each["id"])]
+    since = ("--since", "2026-01-01T00:00:00Z", "--event", "order.again")
+    assert [
+        each["count"] for each in run(server, "events", "resend", *to, *since, "--dry-run")
+    ] == [
+        1,
+        1,
+    ]
+    assert event in text_of(server, "events", "resend", *to, *since, "--dry-run")
+
+    jobs = run(server, "events", "resend", event, *to)
+
+    assert [job["webhook_id"] for job in jobs] == [each["id"] for each in made]
+    assert [(job["status"], job["done"]) for job in jobs] == [("done", 1)] * 2
+    told = text_of(server, "events", "resend", *to, *since, "--only-failed", "--no-wait")
+    assert told.count(" queued.") == 2
+    for each in made:
+        run(server, "webhooks", "delete", each["id"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((NOBODY,), "--webhook"),
+        (("--webhook", NOBODY), "--since"),
+        ((NOBODY, "--webhook", NOBODY, "--since", "2026-01-01T00:00:00Z"), "--since"),
+        (("x", "--webhook", NOBODY), "not a valid ID"),
+    ],
+)
+def test_sending_again_names_what_is_missing(
+    server: RunningServer, arguments: tuple[str, ...], message: str
+) -> None:
+    env = {"HEADRACE_URL": server.url, "HEADRACE_KEY": server.key}
+    done = headrace("events", "resend", *arguments, env=env)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 def test_rejections_are_listed(server: RunningServer) -> None:

@@ -259,3 +259,66 @@ def test_a_malformed_response_is_one_attempt_with_a_note(client: Client) -> None
     (attempt,) = delivery["attempts"]
     assert (attempt["http_status"], attempt["cause"], attempt["error"]) == (200, None, None)
     assert attempt["note"] == "Content-Length is invalid, so the body was not read"
+
+
+def send_again(client: Client, webhook_id: str, **fields: Any) -> dict[str, Any]:
+    """Send events to a webhook again and wait for the job."""
+    answer = client.post(f"/webhooks/{webhook_id}/resend", json.dumps(fields))
+    assert answer.status == 202, answer.body
+    path = f"/replays/{answer.data['id']}"
+    wait_until(lambda: client.get(path).data["status"] == "done", 20)
+    wait_until(lambda: client.get(path).data["pending"] == 0, 20)
+    found: dict[str, Any] = client.get(path).data
+    return found
+
+
+def test_delivered_event_is_sent_again_under_the_same_id(
+    client: Client, endpoint: Endpoint
+) -> None:
+    webhook = create(client, endpoint.url)
+    event = client.send({"event": "order.completed", "external_id": "a"}).data
+
+    def orders() -> list[tuple[dict[str, str], bytes]]:
+        return [each for each in endpoint.received if b'"order.completed"' in each[1]]
+
+    wait_until(lambda: len(orders()) == 1, 20)
+    path = f"/webhooks/{webhook['id']}/deliveries"
+    wait_until(lambda: {one["status"] for one in client.get(path).data} == {"delivered"}, 20)
+
+    job = send_again(client, webhook["id"], event_ids=[event["id"]])
+
+    assert (job["total"], job["done"], job["succeeded"]) == (1, 1, 1)
+    assert job["webhook_id"] == webhook["id"]
+    first, second = orders()
+    assert first[0]["webhook-id"] == second[0]["webhook-id"]
+    assert first[1] == second[1]
+    assert Webhook(webhook["secret"]).verify(second[1], second[0])
+    trace = client.get(f"/events/{event['id']}/trace").data["entries"]
+    kinds = [one["type"] for one in trace if one["type"] in {"delivered", "resent"}]
+    assert kinds == ["delivered", "resent", "delivered"]
+
+
+def test_webhook_made_later_gets_what_was_received_before(
+    client: Client, endpoint: Endpoint
+) -> None:
+    sent = [
+        client.send({"event": f"order.n{number}", "external_id": "a"}).data for number in range(3)
+    ]
+    path = f"/events/{sent[-1]['id']}"
+    wait_until(lambda: client.get(path).data["status"] == "processed", 20)
+    webhook = create(client, endpoint.url)
+    since = {"from": "2026-01-01T00:00:00Z", "event": "order.*"}
+    preview = client.post(
+        f"/webhooks/{webhook['id']}/resend", json.dumps(since | {"dry_run": True})
+    )
+    assert (preview.status, preview.data["count"]) == (200, 3)
+    assert [one["id"] for one in preview.data["sample"]] == [one["id"] for one in sent]
+    assert endpoint.received == []
+
+    job = send_again(client, webhook["id"], **since)
+
+    assert (job["done"], job["succeeded"]) == (3, 3)
+    got = sorted(json.loads(body)["data"]["id"] for _, body in endpoint.received)
+    assert got == sorted(one["id"] for one in sent)
+    again = send_again(client, webhook["id"], **since, only_failed=True)
+    assert (again["total"], again["done"]) == (0, 0)

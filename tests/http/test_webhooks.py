@@ -227,3 +227,56 @@ def test_methods_are_named(client: Client) -> None:
     answer = client.request("PUT", "/webhooks")
     assert answer.status == 405
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "message"),
+    [
+        ({}, "from", "is required without event_ids"),
+        ({"event_ids": []}, "event_ids", "must have 1 to 1000 items, got 0"),
+        ({"event_ids": "x"}, "event_ids", "must be an array of strings"),
+        ({"event_ids": [NOBODY] * 1001}, "event_ids", "must have 1 to 1000 items, got 1001"),
+        ({"event_ids": ["x"]}, "event_ids[0]", "must be a UUID"),
+        ({"event_ids": [7]}, "event_ids[0]", "must be a string"),
+        ({"event_ids": [NOBODY]}, "event_ids", f"not found in this project: {NOBODY}"),
+        ({"event_ids": [NOBODY], "from": "2026-01-01T00:00:00Z"}, "from", "cannot be combined"),
+        ({"from": "yesterday"}, "from", ""),
+        ({"from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"}, "to", "must be after"),
+        ({"from": "2026-01-01T00:00:00Z", "event": "A b"}, "event", "must be an event name"),
+        ({"from": "2026-01-01T00:00:00Z", "only_failed": "yes"}, "only_failed", "must be true"),
+        ({"from": "2026-01-01T00:00:00Z", "dry_run": 1}, "dry_run", "must be true or false"),
+        ({"from": "2026-01-01T00:00:00Z", "per_second": 1001}, "per_second", "must be a whole"),
+        ({"from": "2026-01-01T00:00:00Z", "form": 1}, "form", "did you mean from?"),
+    ],
+)
+def test_sending_again_checks_its_fields(
+    client: Client, fields: dict[str, Any], field: str, message: str
+) -> None:
+    webhook_id = create(client).data["id"]
+    answer = client.post(f"/webhooks/{webhook_id}/resend", json.dumps(fields))
+    assert answer.status == 422, answer.body
+    assert message in details(answer)[field]
+
+
+def test_sending_again_needs_an_enabled_webhook(client: Client) -> None:
+    webhook_id = create(client, enabled=False).data["id"]
+    since = {"from": "2026-01-01T00:00:00Z"}
+    path = f"/webhooks/{webhook_id}/resend"
+    assert client.post(path, json.dumps(since | {"dry_run": True})).status == 200
+    refused = client.post(path, json.dumps(since))
+    assert (refused.status, refused.code) == (409, "Conflict")
+    unknown = client.post(f"/webhooks/{NOBODY}/resend", json.dumps(since))
+    assert (unknown.status, unknown.code) == (404, "NotFound")
+
+
+def test_sending_again_is_for_managers_of_the_project(
+    client: Client, server: HttpServer, project: Project
+) -> None:
+    path = f"/webhooks/{create(client).data['id']}/resend"
+    since = json.dumps({"from": "2026-01-01T00:00:00Z"})
+    other = server.project()
+    assert other.client().post(path, since).status == 404
+    other.close()
+    reader = project.client(server.issue_key(project, {Scope.READ}))
+    wait_until(lambda: reader.get("/webhooks").status != 401, 10)
+    assert reader.post(path, since).status == 403

@@ -17,9 +17,11 @@ from headrace.pipeline.delivering.replayer import Replayer, ReplayReport
 from headrace.process_names import own_name
 from headrace.store.contract.dead_letters import DeadLetterFilter, NewReplay, Replay, ReplayStatus
 from headrace.store.contract.errors import StoreError
+from headrace.store.contract.resends import ResendFilter
 from tests.support.dead_letters import rows_in
 from tests.support.events import START_US, new_event
 from tests.support.places import Place, SqlitePlace
+from tests.support.processed import settle
 from tests.support.session import StoreSession
 
 ACTOR = "0123456789abcdef"
@@ -120,6 +122,34 @@ def test_replays_run_side_by_side(session: StoreSession) -> None:
     assert shown(session, second) == (ReplayStatus.DONE, 4)
 
 
+def resend_of(session: StoreSession, count: int) -> Replay:
+    """A job that sends this many new events, none of them delivered yet, to a webhook."""
+    rows = rows_in(session.place)
+    events = [new_event() for _ in range(count)]
+    session.accept(*events)
+    for event in events:
+        settle(session, rows, event)
+    wanted = ResendFilter(webhook_id=rows.subscriber(1), from_us=START_US, patterns=("*",))
+
+    async def work() -> Replay:
+        replays = session.store.replays
+        found = await replays.count_resend(1, wanted, START_US + 1_000_000)
+        new = NewReplay(
+            id=str(uuid.uuid4()),
+            project_id=1,
+            wanted=DeadLetterFilter(),
+            per_second=30,
+            total=found.total,
+            last_number=found.last_number,
+            actor=ACTOR,
+            resend=wanted,
+            position=found.position,
+        )
+        return await replays.create(new, START_US)
+
+    return session.run(work())
+
+
 def test_a_stopped_replay_is_left_alone(session: StoreSession) -> None:
     clock = Clock()
     replay = replay_of(session, 5, per_second=1)
@@ -208,6 +238,35 @@ def test_killed_at_every_commit_it_replays_each_once(place: SqlitePlace) -> None
         assert place.run_sql("SELECT count(*) FROM event_queue WHERE attempt = 0") == [(12,)]
         assert place.run_sql("SELECT DISTINCT state FROM dead_letters") == [(1,)]
         ended = "SELECT count(*) FROM audit WHERE action = 'replay.done'"
+        assert place.run_sql(ended) == [(1,)]
+    finally:
+        session.close()
+
+
+def test_killed_at_every_commit_it_sends_each_event_once(place: SqlitePlace) -> None:
+    """No event is left out or gets a second delivery, and the order of receipt is kept."""
+    session = StoreSession(place)
+    job = resend_of(session, 12)
+    kills = 0
+    try:
+        for commits in range(1, 20):
+            before = shown(session, job)[1]
+            status = worker(place, f"inside_commit:kill:{commits}")
+            if status == 0:
+                break
+            assert status == -signal.SIGKILL
+            kills += 1
+            assert before <= shown(session, job)[1] < 12
+            # Made and counted in one transaction.
+            made = place.run_sql("SELECT count(*) FROM deliveries")
+            assert made == [(shown(session, job)[1],)]
+        assert worker(place) == 0
+        assert kills >= 3
+        assert shown(session, job) == (ReplayStatus.DONE, 12)
+        # Each process starts with the same clock, so the due times begin again.
+        sent = place.run_sql("SELECT sequence FROM deliveries WHERE state = 0 ORDER BY number")
+        assert sent == place.run_sql("SELECT sequence FROM events ORDER BY sequence")
+        ended = "SELECT count(*) FROM audit WHERE action = 'resend.done'"
         assert place.run_sql(ended) == [(1,)]
     finally:
         session.close()

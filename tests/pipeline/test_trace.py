@@ -444,7 +444,7 @@ def test_every_type_has_one_sentence() -> None:
         '"ignored":[["$set","must be an object, got null"]]}',
         attempts=[ProcessingAttempt(1, START_US, 20_000_000, "a", "b")],
         subscribers=[subscriber(), subscriber(id="s2", events=("a",))],
-        deliveries=[delivery(attempt(1, DONE_US), delivered(2, DONE_US))],
+        deliveries=[delivery(attempt(1, DONE_US), delivered(2, DONE_US), resent_us=DONE_US + 1)],
         dead_letters=[
             dead_letter(attempts=1),
             dead_letter(state=DeadLetterState.REPLAYED, closed_us=1),
@@ -507,3 +507,44 @@ def test_two_webhooks_of_one_host_are_told_apart() -> None:
     others = [subscriber(id=f"{n}2345678-rest", events=("cart.*",)) for n in (1, 2)]
     entry = only(processed(subscribers=others), EntryType.SUBSCRIBER_SKIPPED)
     assert "webhook example.org (12345678), webhook example.org (22345678)" in entry.text
+
+
+def test_event_sent_again_has_its_own_attempts() -> None:
+    shown = facts(
+        processed_us=DONE_US,
+        deliveries=[
+            delivery(
+                attempt(1, DONE_US + SECOND),
+                delivered(2, DONE_US + 2 * SECOND),
+                attempt(3, DONE_US + 11 * SECOND),
+                delivered(4, DONE_US + 12 * SECOND),
+                attempt=2,
+                resent_us=DONE_US + 10 * SECOND,
+                resent_by="ann@example.org",
+            )
+        ],
+        subscribers=[subscriber()],
+    )
+    entries = [entry for entry in trace_of(shown).entries if entry.delivery_id == "d1"]
+    assert [(entry.type, entry.attempt) for entry in entries] == [
+        (EntryType.SUBSCRIBER_MATCHED, None),
+        (EntryType.DELIVERY_FAILED, 1),
+        (EntryType.DELIVERED, 2),
+        (EntryType.RESENT, None),
+        (EntryType.DELIVERY_FAILED, 1),
+        (EntryType.DELIVERED, 2),
+    ]
+    assert entries[3].text.startswith("Queued to be sent to ")
+    assert entries[3].text.endswith(" again by ann@example.org.")
+
+
+def test_first_delivery_on_request_did_not_match() -> None:
+    made_us = DONE_US + SECOND
+    shown = facts(
+        processed_us=DONE_US,
+        deliveries=[delivery(created_us=made_us, resent_us=made_us, resent_by="ann@example.org")],
+        subscribers=[subscriber()],
+    )
+    [entry] = [entry for entry in trace_of(shown).entries if entry.delivery_id == "d1"]
+    assert entry.type is EntryType.SUBSCRIBER_MATCHED
+    assert entry.text.endswith(": delivery queued on request by ann@example.org.")

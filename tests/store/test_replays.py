@@ -6,6 +6,7 @@ import json
 import uuid
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -323,7 +324,7 @@ def test_outcome_says_what_failed_again(session: StoreSession, rows: DeadLetterR
     replay = create(session)
 
     def outcome() -> tuple[int, int, int]:
-        found = session.run(session.store.replays.outcome(1, replay.id))
+        found = session.run(session.store.replays.outcome(replay))
         return found.succeeded, found.failed_again, found.pending
 
     assert outcome() == (0, 0, 0)
@@ -333,5 +334,7 @@ def test_outcome_says_what_failed_again(session: StoreSession, rows: DeadLetterR
         rows.run_sql("UPDATE deliveries SET state = ? WHERE sequence = ?", state, event.sequence)
     rows.mark(events[3].sequence, Status.DEAD_LETTERED)
     assert outcome() == (1, 2, 1)
-    other = session.run(session.store.replays.outcome(2, replay.id))
+    other = session.run(
+        session.store.replays.outcome(msgspec.structs.replace(replay, project_id=2))
+    )
     assert (other.succeeded, other.failed_again, other.pending) == (0, 0, 0)

@@ -18,7 +18,7 @@ from headrace.backoffice.automations import listing as automations
 from headrace.backoffice.automations import runs as automation_runs
 from headrace.backoffice.catalog import catalog
 from headrace.backoffice.contacts import conflicts, contacts, erasures
-from headrace.backoffice.deliveries import dead_letters, replays, subscribers, webhooks
+from headrace.backoffice.deliveries import dead_letters, replays, resends, subscribers, webhooks
 from headrace.backoffice.events import event, events, live, rejections
 from headrace.backoffice.messages import (
     domains,
@@ -54,6 +54,7 @@ SCREENS: tuple[Screen, ...] = (
     # Before the page of one event, whose path also matches it.
     *live.SCREENS,
     *event.SCREENS,
+    *resends.SCREENS,
     *rejections.SCREENS,
     *replays.SCREENS,
     *dead_letters.SCREENS,

@@ -22,7 +22,7 @@ from headrace.http.contacts import (
 )
 from headrace.http.contacts import batch as contact_batch
 from headrace.http.contacts import lists as contact_lists
-from headrace.http.deliveries import dead_letters, replays, webhooks
+from headrace.http.deliveries import dead_letters, replays, resends, webhooks
 from headrace.http.events import events, rejections, trace
 from headrace.http.ingest import batch as ingest_batch
 from headrace.http.ingest import single as ingest
@@ -122,7 +122,7 @@ ROUTES = (
     *_tagged(CLIENTS, push_clients.ROUTES),
     *_tagged(CATALOG, catalog.ROUTES),
     *_tagged(DEAD_LETTERS, dead_letters.ROUTES, replays.ROUTES),
-    *_tagged(WEBHOOKS, webhooks.ROUTES),
+    *_tagged(WEBHOOKS, webhooks.ROUTES, resends.ROUTES),
     *_tagged(ADMINISTRATION, admin_policies.ROUTES),
     *_tagged(
         SERVER,

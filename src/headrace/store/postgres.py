@@ -138,7 +138,7 @@ class PostgresStore:
         self.deliveries = PostgresDeliveries(database, numbers, clock, lanes)
         self.delivery_counts = DeliveryCounts(self.database)
         self.dead_letters = DeadLetters(self.database)
-        self.replays = Replays(self.database)
+        self.replays = Replays(self.database, numbers)
         self.trace = Trace(self.database, deliveries_of_event)
         system_events = PostgresSystemEvents(numbers)
         self.topics = Topics(self.database, system_events)

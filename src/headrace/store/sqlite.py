@@ -159,7 +159,7 @@ class SqliteStore:
         self.deliveries = SqliteDeliveries(self._writer, self._readers, now_us, is_alive)
         self.delivery_counts = DeliveryCounts(self.database)
         self.dead_letters = DeadLetters(self.database)
-        self.replays = Replays(self.database)
+        self.replays = Replays(self.database, numbers)
         self.trace = Trace(self.database, deliveries_of_event)
         self.projects = Projects(self.database)
         self.rejections = Rejections(self.database)

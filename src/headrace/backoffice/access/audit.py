@@ -21,6 +21,7 @@ ACTIONS = (
     ("personal_data.", "Personal data shown"),
     ("dead_letter.", "Dead letters"),
     ("replay.", "Replays"),
+    ("resend.", "Events sent again"),
     ("contact.", "Contacts"),
     ("webhook.", "Webhooks"),
     ("message.", "Messages"),

@@ -75,14 +75,16 @@ async def show_replay(visit: PageRequest) -> Response:
     replay = await visit.store.replays.get(visit.project.id, _replay_id(visit))
     if replay is None:
         raise HTTPException(404)
-    outcome = await visit.store.replays.outcome(visit.project.id, replay.id)
+    outcome = await visit.store.replays.outcome(replay)
     running = replay.status is ReplayStatus.RUNNING or outcome.pending > 0
     response = visit.page(
         "replay.html",
         replay=replay,
         outcome=outcome,
         running=running,
-        wanted=filter_fields(replay.wanted),
+        wanted={"subscriber_id": replay.resend.webhook_id}
+        if replay.resend is not None
+        else filter_fields(replay.wanted),
         subscribers=await names_of_subscribers(visit),
     )
     if running:
@@ -102,7 +104,7 @@ async def stop(visit: PageRequest) -> Response:
     address = visit.project_url(f"/replays/{replay_id}")
     if not stopped:
         return visit.go(address, f"It is already {found.status.value}.", kind="bad")
-    return visit.go(address, "Stopped. Dead letters that were already replayed stay replayed.")
+    return visit.go(address, "Stopped. What was already queued again stays queued.")
 
 
 def _replay_id(visit: PageRequest) -> str:

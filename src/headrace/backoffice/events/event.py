@@ -19,7 +19,7 @@ from headrace.pipeline.automations.explanation import explain_event
 from headrace.pipeline.trace.entry import EntryType
 from headrace.pipeline.trace.trace import trace_of
 from headrace.store.contract.dead_letters import DeadLetterState
-from headrace.store.contract.deliveries import DeliveryState
+from headrace.store.contract.deliveries import DeliveryState, SubscriberKind
 
 #: Colour of each kind of timeline entry.
 _ENTRY_KINDS = {
@@ -27,6 +27,7 @@ _ENTRY_KINDS = {
     EntryType.DELIVERED.value: "good",
     EntryType.CONTACT_CREATED.value: "good",
     EntryType.REPLAYED.value: "info",
+    EntryType.RESENT.value: "info",
     EntryType.IDENTITY_CONFLICT.value: "warn",
     EntryType.KEY_REPEATED.value: "warn",
     EntryType.PROCESSING_FAILED.value: "bad",
@@ -49,6 +50,10 @@ async def show_event(visit: PageRequest) -> Response:
     event = trace.event
     shown = visit.shows_personal_data
     explained = await explain_event(visit.store, visit.project.id, event.id)
+    webhooks = [
+        each for each in facts.subscribers if each.kind is SubscriberKind.WEBHOOK and each.enabled
+    ]
+    reached = {delivery.subscriber_id for delivery in facts.deliveries}
     return visit.page(
         "event.html",
         automations=explained or (),
@@ -62,6 +67,8 @@ async def show_event(visit: PageRequest) -> Response:
         entries=[(parse(entry.at), entry) for entry in trace.entries],
         entry_kinds=_ENTRY_KINDS,
         deliveries=facts.deliveries,
+        webhooks=webhooks,
+        others=[each for each in webhooks if each.id not in reached],
         delivery_states={state.value: state.name.lower() for state in DeliveryState},
         subscribers={subscriber.id: subscriber for subscriber in facts.subscribers},
         dead_letters=[

@@ -1,4 +1,4 @@
-"""`headrace events`: show stored events."""
+"""`headrace events`: list, show and send again stored events."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from headrace.cli.access.key import ProjectName
+from headrace.cli.events.resend import resend
 from headrace.cli.events.shown import print_event, print_trace
 from headrace.cli.shared.failure import CommandFailed, usage
 from headrace.cli.shared.http_client import ask, client_of
@@ -22,12 +23,12 @@ from headrace.domain.ids import UUID_TEXT
 from headrace.store.contract.trace import TraceFacts
 from headrace.store.store import Store
 
-app = typer.Typer(help="List and show stored events.", no_args_is_help=True)
+app = typer.Typer(help="List, show and send again stored events.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """List and show stored events."""
+    """List, show and send again stored events."""
 
 
 @app.command("list")
@@ -99,6 +100,9 @@ def show(
     print_event({name: msgspec.json.decode(raw) for name, raw in members.items()}, payload)
     typer.echo("")
     print_trace(msgspec.json.decode(entries))
+
+
+app.command()(resend)
 
 
 def _over_http(settings: Settings, event_id: str, idempotency_key: str) -> tuple[bytes, bytes]:

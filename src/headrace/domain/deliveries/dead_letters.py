@@ -111,7 +111,7 @@ def read_replay(body: bytes) -> ReplayRequest:
     dry_run = check.members.get("dry_run")
     if dry_run is not None and not isinstance(dry_run, bool):
         check.add("dry_run", f"must be a boolean, got {kind_of(dry_run)}")
-    per_second = _per_second(check)
+    per_second = read_per_second(check)
     check.raise_if_any()
     return ReplayRequest(wanted=wanted, dry_run=dry_run is True, per_second=per_second)
 
@@ -135,7 +135,8 @@ def _filter(check: FieldReader) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _per_second(check: FieldReader) -> int:
+def read_per_second(check: FieldReader) -> int:
+    """The rate of a job."""
     sent = check.members.get("per_second")
     if sent is None:
         return PER_SECOND_DEFAULT

@@ -72,12 +72,15 @@ class ReplayDryRun(msgspec.Struct, kw_only=True):
 
 
 class ReplayResponse(msgspec.Struct, kw_only=True):
-    """A replay of many."""
+    """A replay of many dead letters, or a job that sends events to a webhook again."""
 
     id: Id
+    webhook_id: Annotated[
+        Id | None, about("Where events are sent again; null for a replay of dead letters.")
+    ] = None
     status: Literal["running", "done", "stopped"]
-    total: Annotated[int, about("Dead letters that matched when it was created.")]
-    done: Annotated[int, about("Dead letters replayed so far.")]
+    total: Annotated[int, about("Dead letters or events that matched when it was created.")]
+    done: Annotated[int, about("Replayed or queued again so far.")]
     succeeded: Annotated[
         int | None, about("Replayed ones that have succeeded by now. Null in lists.")
     ] = None
@@ -89,9 +92,14 @@ class ReplayResponse(msgspec.Struct, kw_only=True):
     ] = None
 
 
-def _response(replay: Replay) -> ReplayResponse:
+def replay_response(replay: Replay) -> ReplayResponse:
+    """A replay without its outcome."""
     return ReplayResponse(
-        id=replay.id, status=replay.status.value, total=replay.total, done=replay.done
+        id=replay.id,
+        webhook_id=None if replay.resend is None else replay.resend.webhook_id,
+        status=replay.status.value,
+        total=replay.total,
+        done=replay.done,
     )
 
 
@@ -135,7 +143,7 @@ async def _create(context: Context, wish: ReplayRequest) -> Response:
     except TooManyReplaysError:
         message = f"{RUNNING_MAX} replays of this project are already running; stop one or wait."
         raise ApiError(ErrorCode.CONFLICT, message) from None
-    return json_response({"data": _response(created)}, 202)
+    return json_response({"data": replay_response(created)}, 202)
 
 
 async def list_replays(request: Request) -> Response:
@@ -149,7 +157,7 @@ async def list_replays(request: Request) -> Response:
     found = await context.services.store.replays.list(project_id, before=before, limit=limit + 1)
     following = cursors.make(found[limit - 1].number, scope) if len(found) > limit else None
     return json_response(
-        {"data": [_response(replay) for replay in found[:limit]], "next_cursor": following}
+        {"data": [replay_response(replay) for replay in found[:limit]], "next_cursor": following}
     )
 
 
@@ -178,8 +186,8 @@ async def stop_replay(request: Request) -> Response:
 
 
 async def _with_outcome(context: Context, replay: Replay) -> ReplayResponse:
-    outcome = await context.services.store.replays.outcome(context.project_id, replay.id)
-    return msgspec.structs.replace(_response(replay), **msgspec.structs.asdict(outcome))
+    outcome = await context.services.store.replays.outcome(replay)
+    return msgspec.structs.replace(replay_response(replay), **msgspec.structs.asdict(outcome))
 
 
 ROUTES = (
@@ -218,7 +226,7 @@ ROUTES = (
         stop_replay,
         name="stopReplay",
         summary="Stop a replay",
-        description="Dead letters that were already replayed stay replayed.",
+        description="What was already queued again stays queued.",
         bodies=empty_body(),
         responses=(ok("The stopped replay.", ReplayResponse),),
         errors=(ErrorCode.CONFLICT,),

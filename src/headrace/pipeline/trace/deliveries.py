@@ -40,7 +40,10 @@ def subscriber_moments(facts: TraceFacts) -> Iterator[Moment]:
         return
     names = _names(facts.subscribers)
     for delivery in facts.deliveries:
-        yield _matched(delivery, names.get(delivery.subscriber_id, _DELETED))
+        name = names.get(delivery.subscriber_id, _DELETED)
+        # What matched was queued with the processing itself.
+        requested = delivery.created_us > facts.processed_us
+        yield _matched(delivery, name, requested=requested)
     got = {delivery.subscriber_id for delivery in facts.deliveries}
     others = [each for each in facts.subscribers if each.id not in got]
     unwanted = [each for each in others if not _wants(each, facts.event.event)]
@@ -54,10 +57,12 @@ def subscriber_moments(facts: TraceFacts) -> Iterator[Moment]:
 
 
 def delivery_moments(facts: TraceFacts) -> Iterator[Moment]:
-    """Every stored attempt."""
+    """Every stored attempt, and when a delivery was last sent again."""
     names = _names(facts.subscribers)
     for delivery in facts.deliveries:
         name = names.get(delivery.subscriber_id, _DELETED)
+        if delivery.resent_us is not None and not _shown(delivery, facts.dead_letters):
+            yield _resent(delivery, delivery.resent_us, name)
         numbers = _attempt_numbers(delivery, facts.dead_letters)
         for attempt, number in zip(delivery.attempts, numbers, strict=True):
             yield _attempted(delivery, attempt, number, name)
@@ -86,7 +91,8 @@ def _attempt_numbers(
 ) -> list[int]:
     """The number of each stored attempt as it was counted, from 1 after every replay.
 
-    A dead letter ends a run of attempts and has their number; the delivery has that of its last
+    A dead letter ends a run of attempts and has their number; so does a success that more attempts
+    follow, because the event was sent again. The delivery has the number of its last
     run. Attempts whose worker crashed do not count: such a one has the number of the next one.
     """
     ends = sorted(
@@ -94,6 +100,7 @@ def _attempt_numbers(
         for each in dead_letters
         if each.kind is DeadLetterKind.DELIVERY and each.subscriber_id == delivery.subscriber_id
     )
+    ends = sorted([*ends, *_ended_well(delivery.attempts, ends)])
     runs: dict[int, list[int]] = {}
     for index, attempt in enumerate(delivery.attempts):
         run = sum(end_us < attempt.at_us for end_us, _ in ends)
@@ -110,11 +117,56 @@ def _attempt_numbers(
     return numbers
 
 
-def _matched(delivery: DeliveryRecord, name: str) -> Moment:
+def _ended_well(
+    attempts: Sequence[Attempt], ends: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
+    """When a run ended with a success that more attempts follow, and how many it had."""
+    counted = 0
+    previous_us = 0
+    for attempt in attempts[:-1]:
+        if any(previous_us <= end_us < attempt.at_us for end_us, _ in ends):
+            counted = 0
+        previous_us = attempt.at_us
+        counted += attempt.cause != StoreCause.WORKER_LOST
+        if attempt.cause is None:
+            yield attempt.at_us, counted
+            counted = 0
+
+
+def _shown(delivery: DeliveryRecord, dead_letters: Sequence[TracedDeadLetter]) -> bool:
+    """Whether the trace tells already that it was sent again.
+
+    It does where that made the delivery, or replayed its dead letter.
+    """
+    return delivery.resent_us == delivery.created_us or any(
+        each.subscriber_id == delivery.subscriber_id and each.closed_us == delivery.resent_us
+        for each in dead_letters
+    )
+
+
+def _by(delivery: DeliveryRecord) -> str:
+    return f" by {delivery.resent_by}" if delivery.resent_by is not None else ""
+
+
+def _resent(delivery: DeliveryRecord, at_us: int, name: str) -> Moment:
+    entry = TraceEntry(
+        at=to_text(at_us),
+        type=EntryType.RESENT,
+        text=f"Queued to be sent to {name} again{_by(delivery)}.",
+        subscriber_id=delivery.subscriber_id,
+        delivery_id=delivery.id,
+        actor=delivery.resent_by,
+    )
+    return Moment(at_us, entry, detail=1)
+
+
+def _matched(delivery: DeliveryRecord, name: str, *, requested: bool) -> Moment:
+    what = f"delivery queued on request{_by(delivery)}" if requested else "matched; delivery queued"
+    named = f"{name[0].upper()}{name[1:]}"
     entry = TraceEntry(
         at=to_text(delivery.created_us),
         type=EntryType.SUBSCRIBER_MATCHED,
-        text=f"{name[0].upper()}{name[1:]} matched; delivery queued.",
+        text=f"{named}: {what}." if requested else f"{named} {what}.",
         subscriber_id=delivery.subscriber_id,
         delivery_id=delivery.id,
         delivery_status=delivery.state.name.lower(),

@@ -39,6 +39,8 @@ class EntryType(StrEnum):
     DELIVERED = "delivered"
     DEAD_LETTERED = "dead_lettered"
     REPLAYED = "replayed"
+    #: Queued again on request, after it was delivered or for a webhook made later.
+    RESENT = "resent"
     DISCARDED = "discarded"
     #: Last of a trace that is longer than what is shown.
     CUT = "cut"

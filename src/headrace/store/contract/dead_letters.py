@@ -11,6 +11,8 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
+from headrace.store.contract.resends import ResendFilter
+
 #: Dead letters that one page, or one step of a count, examines.
 EXAMINED_MAX = 20_000
 #: Newest dead letters of a project from which its groups are made.
@@ -141,22 +143,24 @@ class ReplayStatus(StrEnum):
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
-    """A replay of many dead letters."""
+    """A replay of many dead letters, or a job that sends events to a webhook again."""
 
     number: int
     id: str
     project_id: int
     wanted: DeadLetterFilter
     per_second: int
-    #: Dead letters that matched when it was created.
+    #: Dead letters or events that matched when it was created.
     total: int
-    #: Those that it has replayed. Fewer than `total` at the end when others have closed some, or
-    #: some have no enabled subscriber; the latter stay open.
+    #: Those that it has replayed or queued again. Fewer than `total` at the end when others have
+    #: closed some, or some have no enabled subscriber; the latter stay open.
     done: int
     status: ReplayStatus
     actor: str
     created_us: int
     updated_us: int
+    #: None for a replay of dead letters; then `wanted` says which.
+    resend: ResendFilter | None = None
 
 
 class ReplayOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,6 +185,10 @@ class NewReplay(msgspec.Struct, frozen=True, kw_only=True):
     total: int
     last_number: int
     actor: str
+    #: Set for a job that sends events again; then `position`, `total` and `last_number` are those
+    #: of its `ResendCount`.
+    resend: ResendFilter | None = None
+    position: int = 0
 
 
 class TooManyReplaysError(Exception):

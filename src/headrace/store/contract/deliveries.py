@@ -261,3 +261,7 @@ class DeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str | None
     #: Oldest first, at most `ATTEMPTS_KEPT`.
     attempts: Sequence[Attempt]
+    #: When it was last sent again; None: never.
+    resent_us: int | None = None
+    #: Who did; None when that job is no longer kept.
+    resent_by: str | None = None

@@ -145,18 +145,21 @@ async def replay_rows(tx: Transaction, rows: Sequence[DeadRow], by: ClosedBy) ->
     closings |= await _deliver_again(tx, parts[DeadLetterKind.DELIVERY], by)
     closings |= await _automate_again(tx, parts[DeadLetterKind.AUTOMATION], by)
     done = [key for key, closing in closings.items() if closing is Closing.DONE]
-    if await _close(tx, done, DeadLetterState.REPLAYED, by) < len(done):
+    if await close_rows(tx, done, DeadLetterState.REPLAYED, by) < len(done):
         raise ClosedMeanwhileError
     return closings
 
 
 async def discard_row(tx: Transaction, row: DeadRow, by: ClosedBy) -> Closing:
     """Close as discarded."""
-    closed = await _close(tx, [row.key], DeadLetterState.DISCARDED, by)
+    closed = await close_rows(tx, [row.key], DeadLetterState.DISCARDED, by)
     return Closing.DONE if closed else Closing.CLOSED_BEFORE
 
 
-async def _close(tx: Transaction, keys: Iterable[Key], state: DeadLetterState, by: ClosedBy) -> int:
+async def close_rows(
+    tx: Transaction, keys: Iterable[Key], state: DeadLetterState, by: ClosedBy
+) -> int:
+    """Close those that are still open; how many."""
     named = columns_of(sorted(keys), 2)
     values = (state.value, by.now_us, by.actor, by.reason)
     return len(await tx.rows(CLOSE, *named, *values)) if named[0] else 0

@@ -23,7 +23,7 @@ _OF_EVENT_MAX = 500
 _ATTEMPT_NAMES = ("number", "at_us", "duration_us", "cause", "error", "http_status", "excerpt")
 _COLUMNS = (
     "SELECT d.lane, d.number, d.id, d.subscriber_id, e.id, e.event, d.state, d.attempt, d.due_us, "
-    "d.created_us, d.finished_us, d.last_error"
+    "d.created_us, d.finished_us, d.last_error, d.resent_us, d.resend_number"
 )
 OF_SUBSCRIBER = sql(
     f"{_COLUMNS} FROM deliveries AS d "
@@ -37,6 +37,8 @@ OF_EVENT = sql(
     "WHERE e.project_id = $1 AND e.sequence = $2 AND d.project_id = $1 "
     f"ORDER BY d.number LIMIT {_OF_EVENT_MAX}"
 )
+# Read separately: on a cluster the table is on one node.
+RESENT_BY = sql("SELECT number, actor FROM replays WHERE number = ANY($1::bigint[])")
 ATTEMPTS = sql("""
 SELECT a.lane, a.delivery_number, a.number, a.at_us, a.duration_us, a.cause, a.error,
     a.http_status, a.excerpt
@@ -68,17 +70,25 @@ async def _records(tx: Transaction, rows: Sequence[Row]) -> list[DeliveryRecord]
     attempts: dict[tuple[int, int], list[Attempt]] = {}
     for lane, number, *attempt in await tx.rows(ATTEMPTS, *keys):
         attempts.setdefault((lane, number), []).append(_attempt(attempt))
-    return [_record(row[1:], attempts.get((row[0], row[1]), [])[-ATTEMPTS_KEPT:]) for row in rows]
+    jobs = sorted({row[-1] for row in rows if row[-1] is not None})
+    actors = dict(map(tuple, await tx.rows(RESENT_BY, jobs))) if jobs else {}
+    return [
+        _record(
+            (*row[1:-1], actors.get(row[-1])),
+            attempts.get((row[0], row[1]), [])[-ATTEMPTS_KEPT:],
+        )
+        for row in rows
+    ]
 
 
 def _record(row: Row, attempts: Sequence[Attempt]) -> DeliveryRecord:
     """A delivery with its history.
 
     Columns: number, id, subscriber_id, id and name of the event, state, attempt, due_us,
-    created_us, finished_us, last_error.
+    created_us, finished_us, last_error, resent_us, actor of the job that sent it again.
     """
     number, delivery_id, subscriber_id, event_id, event, state, attempt, *rest = row
-    due_us, created_us, finished_us, last_error = rest
+    due_us, created_us, finished_us, last_error, resent_us, resent_by = rest
     return DeliveryRecord(
         number=number,
         id=delivery_id,
@@ -92,6 +102,8 @@ def _record(row: Row, attempts: Sequence[Attempt]) -> DeliveryRecord:
         finished_us=finished_us,
         last_error=last_error,
         attempts=attempts,
+        resent_us=resent_us,
+        resent_by=resent_by,
     )
 
 

@@ -1,4 +1,4 @@
-"""Replays of many dead letters."""
+"""Replays of many dead letters, and jobs that send events to a webhook again."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from headrace.store.contract.dead_letters import (
     ReplayStatus,
     TooManyReplaysError,
 )
+from headrace.store.contract.resends import ResendCount, ResendFilter
 from headrace.store.deliveries.closings import (
     ROW_COLUMNS,
     ClosedBy,
@@ -29,12 +30,14 @@ from headrace.store.deliveries.closings import (
     until_settled,
 )
 from headrace.store.deliveries.dead_letters import MATCHES, wanted_values
+from headrace.store.deliveries.resends import ResendJob, count_events, missing_events, send_slice
 from headrace.store.engine.dialect import Statement, sql
-from headrace.store.engine.numbers import BIGINT_MAX
+from headrace.store.engine.numbers import BIGINT_MAX, RowNumbers
 from headrace.store.engine.transaction import Database, Row, Transaction
 
 _COLUMNS = (
-    "number, id, project_id, filter, per_second, total, done, status, actor, created_us, updated_us"
+    "number, id, project_id, filter, per_second, total, done, status, actor, created_us, "
+    "updated_us, subscriber_id"
 )
 #: Dead letters that one slice examines, whether they match or not.
 _SLICE_EXAMINED_MAX = 1000
@@ -44,7 +47,8 @@ LIST = sql(f"{_SELECT} WHERE project_id = $1 AND number < $2 ORDER BY number DES
 RUNNING = sql(f"{_SELECT} WHERE status = 'running' ORDER BY number LIMIT $1")
 _INSERT = sql(
     "INSERT INTO replays (id, project_id, filter, per_second, last_number, total, status, actor, "
-    "created_us, updated_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)"
+    "created_us, updated_us, subscriber_id, position) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11)"
 )
 # Serializes concurrent creations, so that both are counted.
 _LOCK = sql("SELECT 1 FROM projects WHERE id = $1 FOR NO KEY UPDATE")
@@ -65,7 +69,8 @@ _STOP = sql(
 )
 # Serializes two workers that both believe they are the leader.
 _PLACE = sql(
-    "SELECT project_id, filter, position, last_number, done, total, actor FROM replays "
+    "SELECT project_id, filter, position, last_number, done, total, actor, number, subscriber_id "
+    "FROM replays "
     "WHERE id = $1 AND status = 'running' FOR UPDATE"
 )
 _MOVE = sql(
@@ -99,11 +104,23 @@ OUTCOMES_OF_EVENTS = sql(
 )
 
 
-class Replays:
-    """Replays of many dead letters: durable, and run in slices of one transaction each."""
+OUTCOMES_OF_RESEND = sql(
+    "SELECT count(*) FILTER (WHERE k.state = 3), count(*) FILTER (WHERE k.state = 4), count(*) "
+    "FROM (SELECT state FROM deliveries WHERE resend_number = $1 AND resend_number IS NOT NULL "
+    f"LIMIT {OUTCOMES_COUNTED_MAX}) AS k"
+)
 
-    def __init__(self, database: Database) -> None:
+
+class Replays:
+    """Replays of many: durable, and run in slices of one transaction each.
+
+    Args:
+        numbers: give deliveries their numbers.
+    """
+
+    def __init__(self, database: Database, numbers: RowNumbers) -> None:
         self._database = database
+        self._numbers = numbers
 
     async def create(self, replay: NewReplay, now_us: int) -> Replay:
         """Store a replay; an empty one is done at once.
@@ -112,11 +129,15 @@ class Replays:
             TooManyReplaysError: the project has as many as it may.
         """
         status = ReplayStatus.RUNNING if replay.total else ReplayStatus.DONE
-        wanted = msgspec.json.encode(replay.wanted).decode()
+        resend = replay.resend
+        wanted = msgspec.json.encode(replay.wanted if resend is None else resend).decode()
+        webhook_id = None if resend is None else resend.webhook_id
         fixed = (replay.id, replay.project_id, wanted, replay.per_second, replay.last_number)
-        values = (*fixed, replay.total, status.value, replay.actor, now_us)
-        detail = {"replay": replay.id, "filter": replay.wanted, "total": replay.total}
+        ends = (now_us, webhook_id, replay.position)
+        values = (*fixed, replay.total, status.value, replay.actor, *ends)
+        detail = {"replay": replay.id, "filter": _audited(replay), "total": replay.total}
         detail["per_second"] = replay.per_second
+        action = "replay.create" if resend is None else "resend.create"
         project_id, actor = replay.project_id, replay.actor
 
         async def work(tx: Transaction) -> Replay:
@@ -125,7 +146,7 @@ class Replays:
                 raise TooManyReplaysError
             await tx.run(_INSERT, *values)
             await tx.run(FORGET, project_id, REPLAYS_KEPT)
-            await write_audit(tx, now_us, actor, project_id, "replay.create", detail)
+            await write_audit(tx, now_us, actor, project_id, action, detail)
             [row] = await tx.rows(_GET, replay.id, project_id)
             return _replay(row)
 
@@ -140,19 +161,42 @@ class Replays:
 
         return await self._database.read(read)
 
-    async def outcome(self, project_id: int, replay_id: str) -> ReplayOutcome:
-        """What became of what it has replayed, of the oldest `OUTCOMES_COUNTED_MAX`."""
+    async def outcome(self, replay: Replay) -> ReplayOutcome:
+        """What became of what it has replayed, of the oldest `OUTCOMES_COUNTED_MAX`.
+
+        What a later job has sent again counts there.
+        """
+        own = (replay.project_id, _reason(replay.id))
 
         async def read(tx: Transaction) -> ReplayOutcome:
             succeeded = failed = total = 0
-            for statement in (OUTCOMES_OF_DELIVERIES, OUTCOMES_OF_EVENTS):
-                [row] = await tx.rows(statement, project_id, _reason(replay_id))
+            if replay.resend is not None:
+                rows = await tx.rows(OUTCOMES_OF_RESEND, replay.number)
+            else:
+                rows = [
+                    row
+                    for statement in (OUTCOMES_OF_DELIVERIES, OUTCOMES_OF_EVENTS)
+                    for row in await tx.rows(statement, *own)
+                ]
+            for row in rows:
                 succeeded, failed, total = succeeded + row[0], failed + row[1], total + row[2]
             return ReplayOutcome(
                 succeeded=succeeded, failed_again=failed, pending=total - succeeded - failed
             )
 
         return await self._database.read(read)
+
+    async def count_resend(self, project_id: int, wanted: ResendFilter, now_us: int) -> ResendCount:
+        """Count the events that a job would send again.
+
+        Raises:
+            TooManyEventsError: the time range has too many.
+        """
+        return await count_events(self._database, project_id, wanted, now_us)
+
+    async def missing_events(self, project_id: int, event_ids: Sequence[str]) -> frozenset[str]:
+        """Which of the ids (UUID texts) no event of the project has."""
+        return await missing_events(self._database, project_id, event_ids)
 
     async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Replay]:
         """Replays of a project, newest first, below number `before`."""
@@ -182,7 +226,8 @@ class Replays:
             found = _replay(row)
             if stopped:
                 detail = {"replay": replay_id, "done": found.done, "total": found.total}
-                await write_audit(tx, now_us, actor, project_id, "replay.stop", detail)
+                action = "replay.stop" if found.resend is None else "resend.stop"
+                await write_audit(tx, now_us, actor, project_id, action, detail)
             return stopped, found
 
         return await self._database.write(work)
@@ -196,7 +241,9 @@ class Replays:
             How many were replayed, and whether the replay continues.
         """
         return await until_settled(
-            lambda: self._database.write(lambda tx: _advance(tx, replay_id, limit, now_us))
+            lambda: self._database.write(
+                lambda tx: _advance(tx, self._numbers, replay_id, limit, now_us)
+            )
         )
 
     async def prune(self, now_us: int, limit: int) -> int:
@@ -209,11 +256,24 @@ class Replays:
         return await self._database.write(work)
 
 
-async def _advance(tx: Transaction, replay_id: str, limit: int, now_us: int) -> tuple[int, bool]:
+async def _advance(
+    tx: Transaction, numbers: RowNumbers, replay_id: str, limit: int, now_us: int
+) -> tuple[int, bool]:
     place = await tx.row(_PLACE, replay_id)
     if place is None:
         return 0, False
-    project_id, text, position, last_number, done, total, actor = place
+    project_id, text, position, last_number, done, total, actor, number, subscriber_id = place
+    if subscriber_id is not None:
+        job = ResendJob(
+            number=number,
+            id=replay_id,
+            project_id=project_id,
+            wanted=msgspec.json.decode(text, type=ResendFilter),
+            position=position,
+            last_number=last_number,
+            actor=actor,
+        )
+        return await _send_again(tx, numbers, job, (done, total), limit, now_us)
     wanted = msgspec.json.decode(text, type=DeadLetterFilter)
     ceiling = await tx.value(CEILING, project_id, position, last_number, _SLICE_EXAMINED_MAX - 1)
     ceiling = last_number if ceiling is None else int(ceiling)
@@ -233,6 +293,39 @@ async def _advance(tx: Transaction, replay_id: str, limit: int, now_us: int) -> 
     return replayed, has_more
 
 
+async def _send_again(
+    tx: Transaction,
+    numbers: RowNumbers,
+    job: ResendJob,
+    counts: tuple[int, int],
+    limit: int,
+    now_us: int,
+) -> tuple[int, bool]:
+    done, total = counts
+    sent = await send_slice(tx, numbers, job, limit, now_us)
+    detail: dict[str, Any] = {"replay": job.id, "webhook": job.wanted.webhook_id, "total": total}
+    if sent is None:
+        await tx.run(_MOVE, job.position, done, ReplayStatus.STOPPED.value, now_us, job.id)
+        detail |= {"done": done, "reason": "the webhook is disabled or deleted"}
+        await write_audit(tx, now_us, job.actor, job.project_id, "resend.stop", detail)
+        return 0, False
+    has_more = sent.position < job.last_number
+    status = ReplayStatus.RUNNING if has_more else ReplayStatus.DONE
+    await tx.run(_MOVE, sent.position, done + sent.sent, status.value, now_us, job.id)
+    if not has_more:
+        detail["done"] = done + sent.sent
+        await write_audit(tx, now_us, job.actor, job.project_id, "resend.done", detail)
+    return sent.sent, has_more
+
+
+def _audited(replay: NewReplay) -> Any:
+    """The filter in the audit entry; of chosen events their number."""
+    if replay.resend is None or not replay.resend.event_ids:
+        return replay.wanted if replay.resend is None else replay.resend
+    shown = msgspec.structs.replace(replay.resend, event_ids=())
+    return msgspec.to_builtins(shown) | {"events": len(replay.resend.event_ids)}
+
+
 def _reason(replay_id: str) -> str:
     """Names the replay in the dead letters that it closes."""
     return f"replay {replay_id}"
@@ -241,12 +334,15 @@ def _reason(replay_id: str) -> str:
 def _replay(row: Row) -> Replay:
     """A replay from `_COLUMNS`."""
     number, replay_id, project_id, wanted, per_second, total, done, status, *rest = row
-    actor, created_us, updated_us = rest
+    actor, created_us, updated_us, subscriber_id = rest
+    resend = None if subscriber_id is None else msgspec.json.decode(wanted, type=ResendFilter)
     return Replay(
         number=number,
         id=replay_id,
         project_id=project_id,
-        wanted=msgspec.json.decode(wanted, type=DeadLetterFilter),
+        wanted=DeadLetterFilter()
+        if resend is not None
+        else msgspec.json.decode(wanted, type=DeadLetterFilter),
         per_second=per_second,
         total=total,
         done=done,
@@ -254,4 +350,5 @@ def _replay(row: Row) -> Replay:
         actor=actor,
         created_us=created_us,
         updated_us=updated_us,
+        resend=resend,
     )

@@ -180,7 +180,8 @@ COPIED: tuple[TableCopy, ...] = (
     _alike(
         "deliveries",
         "lane, number, id, project_id, sequence, subscriber_id, state, attempt, claims, crashes, "
-        "due_us, lease_until_us, owner, created_us, finished_us, last_error",
+        "due_us, lease_until_us, owner, created_us, finished_us, last_error, resend_number, "
+        "resent_us",
         "number",
     ),
     _alike(
@@ -231,7 +232,7 @@ COPIED: tuple[TableCopy, ...] = (
     _alike(
         "replays",
         "number, id, project_id, filter, per_second, last_number, position, total, done, status, "
-        "actor, created_us, updated_us",
+        "actor, created_us, updated_us, subscriber_id",
         "number",
     ),
     _alike(
