@@ -61,6 +61,20 @@ def test_closed_standard_input_ends_in_one_line(arguments: tuple[str, ...], shel
     assert (code, said) == (2, "headrace: Standard input is closed.\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "shell", "says"),
+    [
+        ((), "<&-", "headrace: Standard input is closed.\n"),
+        (("--recipient", NOT_UTF8), "", "headrace: Argument 4 is not UTF-8: x\\xff\n"),
+    ],
+)
+def test_a_mail_server_keeps_the_mail_after_a_mistake_of_the_shell(
+    arguments: tuple[str | bytes, ...], shell: str, says: str
+) -> None:
+    code, said = run("mail", "bounce", *arguments, redirect=shell, HEADRACE_KEY="hr_x")
+    assert (code, said) == (75, says)
+
+
 def test_an_export_without_standard_output_ends_in_one_line(server: RunningServer) -> None:
     code, said = run("export", "--store", server.store_url, redirect=">&-")
     assert (code, said) == (2, "headrace: Standard output is closed.\n")

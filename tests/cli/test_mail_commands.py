@@ -264,3 +264,20 @@ def test_a_bounce_that_is_not_taken_stays_with_the_mail_server(
         "mail", "bounce", env={"HEADRACE_URL": server.url, **env}, stdin="x" * 3_000_000
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (75, "", 1), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "says"),
+    [
+        (("--recipient", ""), {}, "--recipient is empty"),
+        (("--recipent", "x@y.org"), {}, "--recipent"),
+        ((), {"HEADRACE_URL": "nowhere", "HEADRACE_KEY": "hr_x"}, "not a server URL"),
+        ((), {"HEADRACE_KYE": "x"}, "HEADRACE_KYE is not a setting"),
+    ],
+)
+def test_a_bounce_stays_with_the_mail_server_if_the_command_is_set_up_wrongly(
+    options: tuple[str, ...], env: dict[str, str], says: str
+) -> None:
+    done = headrace("mail", "bounce", *options, env=env, stdin="a mail")
+    assert (done.returncode, done.stdout) == (75, "")
+    assert says in done.stderr

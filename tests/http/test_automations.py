@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.support.http_server import Project
 from tests.support.raw_http import Client
 from tests.support.waiting import wait_until
@@ -50,6 +52,18 @@ def test_draft_is_kept_and_aliases_are_replaced(project: Project) -> None:
     (listed,) = client.get("/automations?status=draft&search=AUT").data
     assert listed["id"] == made.data["id"]
     assert "definition" not in listed
+
+
+@pytest.mark.parametrize("body", ["[]", "5", "null", '"x"', "true"])
+def test_a_body_that_is_no_object_is_malformed(project: Project, body: str) -> None:
+    client = project.client()
+    path = f"/automations/{create(client).data['id']}"
+    for answer in (
+        client.post("/automations", body),
+        client.request("PATCH", path, body=body.encode()),
+    ):
+        assert (answer.status, answer.code) == (400, "MalformedJson")
+        assert "must be an object" in answer.json()["error"]["message"]
 
 
 def test_numbers_of_a_definition_keep_their_digits(project: Project) -> None:

@@ -342,7 +342,9 @@ def test_events_change_what_tags_have_set(phone: Open, client: Client) -> None:
     mobile.login("ann")
     mobile.send("tags", tags={"plan": "pro"})
     contact_id = mobile.shown(client)["contact_id"]
-    send(client, "POST", "/events", event="paid", external_id="ann", payload={"$set": {"plan": "x"}})
+    send(
+        client, "POST", "/events", event="paid", external_id="ann", payload={"$set": {"plan": "x"}}
+    )
     path = f"/contacts/{contact_id}"
     wait_until(lambda: client.get(path).data["properties"] == {"plan": "x"}, WAIT_SECONDS_MAX)
     mobile.send("tags", tags={"plan": "pro"})
@@ -634,6 +636,17 @@ def test_tags_of_more_than_a_mebibyte_are_no_error(phone: Open, client: Client) 
     assert answer.data["accepted"] is False
     contact_id = mobile.shown(client)["contact_id"]
     assert client.get(f"/contacts/{contact_id}").data["properties"] == {}
+
+
+def test_a_reason_names_what_the_client_sent(phone: Open) -> None:
+    """What becomes the payload is called `properties` by the client."""
+    mobile = phone("android")
+    large = mobile.track("a", properties={"a": "x" * 70_000})
+    assert large.data["reason"].startswith("properties: is 70")
+    dots = "must be 1 to 64 letters, digits and . _ : -"
+    assert (
+        mobile.send("track", event_type="a", device_id="a b").data["reason"] == f"device_id: {dots}"
+    )
 
 
 @pytest.mark.parametrize("platform", ["android", "ios"])

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -170,3 +171,10 @@ def test_nothing_tracked_names_a_registry_or_a_machine() -> None:
             continue
         found += [(name, bad) for bad in (*REGISTRIES, *MACHINE_PATHS) if bad in text]
     assert not found
+
+
+def test_git_ignores_a_store_and_its_companions() -> None:
+    """Else the key that opens the secrets of a store could be committed with them."""
+    lines = (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    for companion in ("", "-wal", "-shm", ".lock", ".reserve", ".key"):
+        assert any(fnmatch("headrace.db" + companion, line) for line in lines if line), companion

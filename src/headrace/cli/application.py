@@ -92,7 +92,20 @@ app.command("bench")(bench.bench)
 
 
 def run() -> None:
-    """Run a command; every failure that a user can cause ends in one line and an exit code."""
+    """Run a command; every failure that a user can cause ends in one line and an exit code.
+
+    A mail server that calls `headrace mail bounce` keeps the mail only if the exit code is 75. With
+    another one it would return or drop the mail, so a wrong option or setting is 75 as well.
+    """
+    try:
+        _run()
+    except SystemExit as ended:
+        if sys.argv[1:3] == ["mail", "bounce"] and ended.code not in {None, ExitCode.DONE}:
+            sys.exit(ExitCode.TRY_AGAIN)
+        raise
+
+
+def _run() -> None:
     from headrace.store.contract.errors import StoreError, StoreSetupError
 
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
@@ -12,7 +11,8 @@ import typer
 from headrace.cli.access.key import ProjectName
 from headrace.cli.doctor.finding import Finding
 from headrace.cli.messages.views import LIMIT_MAX, cell, id_of, notification_view
-from headrace.cli.shared.failure import CommandFailed, ExitCode, usage
+from headrace.cli.shared.failure import CommandFailed, usage
+from headrace.cli.shared.input import standard_input
 from headrace.cli.shared.output import AsJson, print_json, print_rows
 from headrace.cli.shared.settings import BOUNCES, CLIENT, STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
@@ -82,15 +82,12 @@ def bounce(
 ) -> None:
     """Pass a mail that came back from standard input to the server.
 
-    If that fails the exit status is 75, so that the mail server keeps the mail and calls again.
+    After every failure the exit status is 75, so that the mail server keeps the mail and calls
+    again.
 
     Example: headrace mail bounce --recipient "$RECIPIENT" < message
     """
-    raw = _standard_input()
-    try:
-        shown = _pass_on(settings, raw, recipient)
-    except CommandFailed as error:
-        raise CommandFailed(str(error), ExitCode.TRY_AGAIN) from None
+    shown = _pass_on(settings, _standard_input(), recipient)
     if as_json:
         print_json(shown)
     elif shown is None:
@@ -103,8 +100,9 @@ def _standard_input() -> bytes:
     """The start of the mail; the rest is read and dropped, as mail servers expect."""
     from headrace.domain.messages.feedback.mime import BYTES_MAX
 
-    raw = sys.stdin.buffer.read(BYTES_MAX)
-    while sys.stdin.buffer.read(BYTES_MAX):
+    source = standard_input()
+    raw = source.read(BYTES_MAX)
+    while source.read(BYTES_MAX):
         pass
     return raw
 

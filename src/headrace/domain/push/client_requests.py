@@ -203,6 +203,10 @@ def tracked_of(body: bytes, members: Mapping[str, Any], payload_bytes_max: int) 
             payload = _raw_properties(body, payload_bytes_max)
         except ValueError as error:
             raise invalid(FieldProblem("properties", str(error))) from None
+        except ApiError as error:
+            # The client calls the payload by another name.
+            message = error.message.replace("payload:", "properties:", 1)
+            raise ApiError(error.code, message) from None
     inner = properties or {}
     notification_id = _text(members, "notification_id") or _text(inner, "notification_id")
     action_id = _text(inner, "action_id") or _text(members, "action_id")

@@ -40,8 +40,10 @@ def read_fields(body: bytes, *, required: bool) -> tuple[Changes, tuple[Rewritte
 
 
 def problems_error(problems: Iterable[Problem]) -> ApiError:
-    """422 with every problem; 400 when the body is not JSON at all."""
+    """422 with every problem; 400 when the body is not a JSON object at all."""
     found = list(problems)
-    if found[0].code in {Code.NOT_JSON, Code.TOO_DEEP}:
-        return malformed_json(f"The body {found[0].message}.")
+    first = found[0]
+    no_object = first.code is Code.WRONG_TYPE and not first.field
+    if no_object or first.code in {Code.NOT_JSON, Code.TOO_DEEP}:
+        return malformed_json(f"The body {first.message}.")
     return invalid(*(FieldProblem(each.field, each.message) for each in found))

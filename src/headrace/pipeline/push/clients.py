@@ -358,4 +358,4 @@ class PushClients:
 
 
 def _no_device_id() -> ApiError:
-    return invalid(FieldProblem("device_id", "must be a string of letters, digits and -"))
+    return invalid(FieldProblem("device_id", "must be 1 to 64 letters, digits and . _ : -"))
