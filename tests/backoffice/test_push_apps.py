@@ -43,3 +43,17 @@ def test_an_app_and_its_devices_are_shown(owner: Person, shop: Shop) -> None:
     assert bad.status_code == 422
     assert owner.post(f"{shop.path}{path}/delete").status_code == 303
     assert shop.client.get("/push/apps").json()["data"] == []
+
+
+def test_the_last_failure_of_a_device_is_in_words(owner: Person, shop: Shop) -> None:
+    app_id = shop.client.post("/push/apps", json={"name": "Shop"}).json()["data"]["id"]
+    phone = {"app_id": app_id, "device_id": "d1", "platform": "android", "registration_id": "t"}
+    shop.client.post("/v1/register", json={**phone, "user_external_id": "ann"})
+    test = {"app_id": app_id, "device_id": "d1", "title": "a", "body": "b"}
+    assert shop.client.post("/push/tests", json=test).status_code == 201
+    device = f"/push/apps/{app_id}/devices/d1"
+    shop.wait(lambda: shop.client.get(device).json()["data"]["last_failure"] == "not_supported")
+    contact_id = shop.client.get("/contacts?external_id=ann").json()["data"][0]["id"]
+    base = f"/push-apps/{app_id}"
+    for path in (base, f"{base}/devices/d1", f"/contacts/{contact_id}"):
+        assert "not supported" in page(owner, shop, path)

@@ -89,6 +89,15 @@ def test_pages_of_automations_fit_and_are_accessible(
         window.shoot(f"automations-{number}-{width}-{scheme}")
 
 
+def test_a_short_key_of_a_step_stays_on_one_line(
+    new_window: OpenWindow, owner: Person, shop: Shop
+) -> None:
+    page = new_window(owner, width=1440, height=900).go(shop.path + paths_of(shop)[1])
+    key = page.locator("td.step code").first
+    lines = key.evaluate("e => { e.textContent = 'clicked'; return e.getClientRects().length; }")
+    assert lines == 1
+
+
 def test_a_person_is_explained_and_the_run_cancelled(window: Window, shop: Shop) -> None:
     page = window.go(f"{shop.path}/automations")
     page.locator("tbody a").first.click()
