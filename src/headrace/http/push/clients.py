@@ -153,7 +153,10 @@ class InitData(msgspec.Struct, kw_only=True, omit_defaults=True):
     platform: Platform
     initialized_at: Time
     web_push: WebPushSettings | None = None
-    fcm_app: Annotated[dict[str, str] | None, about("Public settings of Firebase, for Android; empty texts when the app has none.")] = None
+    fcm_app: Annotated[
+        dict[str, str] | None,
+        about("Public settings of Firebase, for Android; empty texts when the app has none."),
+    ] = None
 
 
 class RegisterData(msgspec.Struct, kw_only=True):
