@@ -137,13 +137,13 @@ def test_a_breaker_is_open_only_after_enough_rejections(results: list[str]) -> N
     breaker: ReceiverBreaker | None = None
     for number, result in enumerate(results):
         name = f"m{number}"
-        one = {
+        kinds: dict[str, Rejection | Acceptance] = {
             "response": rejection(name),
             "report": report(name),
             "accepted": Acceptance(message_id=name),
             "delivered": Acceptance(message_id=name, reported=True),
-        }[result]
-        breaker = after(breaker, [one], NOW + number)
+        }
+        breaker = after(breaker, [kinds[result]], NOW + number)
         if breaker is not None:
             most = max(breaker.rejections, breaker.reported)
             assert (breaker.opened_us is not None) == (most >= SENDER_REJECTIONS_MAX)
