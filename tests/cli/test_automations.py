@@ -127,6 +127,16 @@ def test_runs_are_cancelled_in_bulk(server: RunningServer, tmp_path: Path) -> No
     listed = ("automation", "runs", "Bulk", "--status", "waiting")
     wait_until(lambda: len(run(server, *listed)) == 2, "no runs")
     first = run(server, *listed)[0]["id"]
+    assert len(run(server, *listed, "--version", "1", "--at-step", "a")) == 2
+    assert run(server, *listed, "--version", "2") == []
+    (version,) = run(server, "automation", "stats", "Bulk")["versions"]
+    assert [(step["step_key"], step["waiting"]) for step in version["steps"]] == [("a", 2)]
+    assert text_of(server, "automation", "stats", "Bulk").splitlines()[-1].split()[:3] == [
+        *("1", "a", "2")
+    ]
+    contact_id = run(server, *listed)[0]["contact_id"]
+    forgotten = ("automation", "forget-entries", "Bulk", "--contact-id", contact_id)
+    assert "are forgotten" in text_of(server, *forgotten)
     text_of(server, "automation", "cancel-run", first, "--reason", "a test")
     failed = headrace(
         *("automation", "retry-run", first, "--reason", "x"), "--store", server.store_url

@@ -122,6 +122,7 @@ def forget_entries(
     which: Which,
     contact_id: Annotated[str, typer.Option("--contact-id", help="The contact.")],
     project: ProjectName = DEFAULT_PROJECT,
+    as_json: AsJson = False,
 ) -> None:
     """Forget earlier starts of a contact, so that `once` and `once_per` allow one again.
 
@@ -139,6 +140,9 @@ def forget_entries(
 
     if not in_store(settings, work):
         raise CommandFailed(f"There is no such contact in project {project}.")
+    if as_json:
+        print_json({"contact_id": wanted_id, "forgotten": True})
+        return
     typer.echo("Earlier starts of the contact are forgotten.")
 
 
