@@ -27,6 +27,8 @@ KEY_FILE = "api.key"
 #: Keys made by another process are effective within 5 s.
 KEY_USABLE_WITHIN_S = 10.0
 POLL_S = 0.05
+#: An idempotency key; zeros alone would be rejected as an unset variable.
+_KEY = f"{0x0123456789ABCDEF:0{KEY_DIGITS}x}"
 
 
 def headrace(*arguments: str) -> list[str]:
@@ -78,7 +80,7 @@ def wait_until_usable(port: int, api_key: str) -> None:
         ServerFailedError: it never did.
     """
     text = single(port, api_key).text.replace("/events ", "/events/validate ")
-    request = text.replace(USER, "0" * USER_DIGITS).replace(KEY, "0" * KEY_DIGITS).encode()
+    request = text.replace(USER, "0" * USER_DIGITS).replace(KEY, _KEY).encode()
     give_up = time.perf_counter() + KEY_USABLE_WITHIN_S
     while (status := status_of(port, request)) not in {200, 202}:
         if time.perf_counter() > give_up:
