@@ -29,7 +29,7 @@ def at_rate(
     people: People | None = None,
     sent: Path | None = None,
 ) -> Latency:
-    """Send `rate` single events a second, evenly spaced, and return the latencies.
+    """Send `rate` requests a second, evenly spaced, and return the latencies.
 
     Args:
         work: folder for the template's file.
@@ -37,7 +37,7 @@ def at_rate(
             in microseconds since 1970.
 
     Raises:
-        LoadFailedError: a response was not 202.
+        LoadFailedError: a response had another status than the template's.
     """
     options: dict[str, object] = {
         "template": template.write(work / "request.template"),
@@ -64,6 +64,6 @@ def at_rate(
         timeout=warmup_s + seconds + DRAIN_S + EXTRA_S,
     )
     latency = msgspec.json.decode(done.stdout, type=Latency)
-    if set(latency.statuses) != {"202"}:
+    if set(latency.statuses) != {str(template.status)}:
         raise LoadFailedError(f"answers at {rate}/s by status: {latency.statuses}")
     return latency

@@ -30,6 +30,8 @@ class Template(NamedTuple):
 
     text: str
     events: int
+    #: Of every response.
+    status: int = 202
 
     def write(self, path: Path) -> Path:
         """Write the text to a file for a generator in another process."""
@@ -52,6 +54,22 @@ def batch(port: int, api_key: str, events: int) -> Template:
     """Return `POST /events/batch` with `events` events."""
     body = '{"events":[' + ",".join([event_template()] * events) + "]}"
     return Template(text=_request("/events/batch", port, api_key, body), events=events)
+
+
+def register(port: int, app_id: str, push_origin: str, p256dh: str, auth: str) -> Template:
+    """Return `POST /v1/register` of a website: a new address and a login at each.
+
+    The devices are told apart by `USER`, addresses and people by `KEY`.
+    """
+    body = (
+        f'{{"app_id":"{app_id}","platform":"web","device_id":"00000000-0000-4000-8000-000000@USER@",'
+        '"environment":"production","permission_status":"authorized","subscribed":true,'
+        '"sdk_version":"0.1.3","device_locale":"en-US","timezone":"Europe/Riga",'
+        f'"web_push_subscription":{{"endpoint":"{push_origin}/push/@KEY@",'
+        f'"keys":{{"p256dh":"{p256dh}","auth":"{auth}"}}}},'
+        '"user_external_id":"user_@KEY@"}'
+    )
+    return Template(text=_request("/v1/register", port, "", body), events=1, status=200)
 
 
 def _request(path: str, port: int, api_key: str, body: str) -> str:
