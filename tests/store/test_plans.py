@@ -405,6 +405,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "replays.running": (replays.RUNNING, "50"),
     "device_rows.get": (device_rows.GET, "1, 'app1', 'd1'"),
     "device_rows.many": (device_rows.MANY, "'{1,2}', '{d1,d2}', 'app1'"),
+    "device_rows.contacts": (device_rows.CONTACTS, "'app1', '{}'"),
     "device_rows.of_contact": (device_rows.OF_CONTACT, "'{c1,c2}'"),
     "device_rows.unsubscribe": (device_rows.UNSUBSCRIBE, "1, 'app1', 'd1', 'gone', 1"),
     "devices.replace": (devices.REPLACE, "'app1', '\\x00', 'd1', 1"),

@@ -126,6 +126,44 @@ def test_an_audience_is_sent_to_in_slices(session: StoreSession) -> None:
         assert pushes.states(session, sent) == {"sent": 3}
 
 
+def test_opt_outs_apply_to_addresses_of_registered_devices(session: StoreSession) -> None:
+    with push_service() as service:
+        shop = Shop(session, service)
+        topic = session.run(
+            session.store.topics.create(
+                shop.project, TopicFields(name="News", default_subscribed=True), START_US
+            )
+        )
+        people = {name: shop.register(name, external_id=name) or "" for name in ("ann", "bob")}
+        shop.register("nobody", external_id=None)
+        choose = session.store.topics.subscribe
+        session.run(choose(shop.project, people["ann"], topic.id, START_US, wanted=False))
+        browsers = {path.rpartition("/")[2]: one for path, one in shop.browsers.items()}
+        browsers["unknown"] = shop.browsers["/push/unknown"] = service.subscription("unknown")
+        given = [
+            {"endpoint": one.endpoint, "keys": {"p256dh": one.p256dh, "auth": one.auth}}
+            for one in browsers.values()
+        ]
+        sent = shop.send(web_subscriptions=given, kind="marketing", topic_id=topic.id)
+        contacts = {each.contact_id for each in sent.notifications}
+        assert contacts == {*people.values(), None}
+        shop.work()
+        assert [one.path for one in service.received] == ["/push/bob"]
+        reasons = {
+            each.contact_id: each.reason for each in pushes.found(session, sent).notifications
+        }
+        # Nobody is known who could have agreed to marketing at the other two.
+        assert reasons == {
+            people["ann"]: "unsubscribed_topic",
+            people["bob"]: None,
+            None: "no_contact",
+        }
+        # Devices of another app are others.
+        other = pushes.new_app(session, shop.project, "other")
+        foreign = pushes.send(session, shop.project, other, web_subscriptions=given)
+        assert {each.contact_id for each in foreign.notifications} == {None}
+
+
 def stop(shop: Shop, push_id: str, project_id: int | None = None) -> Any:
     store = shop.session.store
     work = store.push.jobs.stop(

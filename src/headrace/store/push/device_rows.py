@@ -40,6 +40,10 @@ OF_CONTACT = sql(
     f"SELECT {_D} FROM unnest($1::text[]) AS k (id) "
     f"JOIN push_devices d ON d.contact_id = k.id LIMIT {OF_CONTACT_MAX}"
 )
+CONTACTS = sql(
+    "SELECT address_hash, contact_id FROM push_devices WHERE app_id = $1 "
+    "AND address_hash = ANY($2::bytea[]) AND contact_id IS NOT NULL"
+)
 UNSUBSCRIBE = sql(
     "UPDATE push_devices SET state = 'unsubscribed', reason = $4, state_us = $5, updated_us = $5 "
     f"WHERE {_KEY} AND state = 'subscribed'"
@@ -116,6 +120,15 @@ async def find_devices(tx: Transaction, app_id: str, device_ids: Sequence[str]) 
     """The devices that exist, in no order."""
     keys = [(device_lane(app_id, each), each) for each in device_ids]
     return [device(row) for row in await tx.rows(MANY, *columns_of(keys, 2), app_id)]
+
+
+async def contacts_of_addresses(
+    tx: Transaction, app_id: str, addresses: Sequence[str]
+) -> dict[str, str]:
+    """Contacts that are logged in on devices of these tokens or endpoints, by address."""
+    hashes = {address_hash(each): each for each in addresses}
+    rows = await tx.rows(CONTACTS, app_id, list(hashes))
+    return {hashes[bytes(row[0])]: row[1] for row in rows}
 
 
 async def devices_of_contact(tx: Transaction, contact_id: str) -> list[Device]:

@@ -32,7 +32,7 @@ from headrace.store.messages.message_rows import find_message
 from headrace.store.messages.removal import RETENTION_DAYS, RETENTION_POLICY
 from headrace.store.messages.sending.emails import INSERT_MESSAGE
 from headrace.store.messages.sending.jobs import COUNT, COUNTED_MAX, INSIDE
-from headrace.store.push.device_rows import find_devices
+from headrace.store.push.device_rows import contacts_of_addresses, find_devices
 from headrace.store.push.notification_rows import (
     NOTIFICATIONS_MAX,
     PushMessage,
@@ -258,12 +258,15 @@ async def _targets(
     base = push_of(own_id, request.app_id, request.content)
     found: dict[str, Target] = {}
     named = unknown = 0
+    addresses = [raw.address for raw in request.raw]
+    owners = await contacts_of_addresses(tx, request.app_id, addresses) if addresses else {}
     for raw in request.raw:
         named += 1
         target = Target(
             id=message_id(own_id, "", raw.address),
             kind=TargetKind.RAW,
-            contact_id=None,
+            # Of a registered device: what its contact opted out of applies.
+            contact_id=owners.get(raw.address),
             push=msgspec.structs.replace(base, raw=raw),
         )
         found[target.id] = target
