@@ -342,14 +342,8 @@ def test_events_change_what_tags_have_set(phone: Open, client: Client) -> None:
     mobile.login("ann")
     mobile.send("tags", tags={"plan": "pro"})
     contact_id = mobile.shown(client)["contact_id"]
-<<<<<<< ours
-    send(
-        client, "POST", "/events", event="paid", external_id="ann", payload={"$set": {"plan": "x"}}
-    )
-=======
     paid = {"external_id": "ann", "payload": {"$set": {"plan": "x"}}}
     send(client, "POST", "/events", event="paid", **paid)
->>>>>>> theirs
     path = f"/contacts/{contact_id}"
     wait_until(lambda: client.get(path).data["properties"] == {"plan": "x"}, WAIT_SECONDS_MAX)
     mobile.send("tags", tags={"plan": "pro"})
