@@ -35,10 +35,11 @@ COMMAND = [
     "--exclude-checks=positive_data_acceptance",
 ]
 
-#: A bad item of a batch is reported in its place, and the request as a whole succeeds.
+#: A bad item of a batch or line of a file is reported in its place, and the request as a whole
+#: succeeds.
 CONFIGURATION = """
 [[operations]]
-include-path-regex = "^/(events|contacts|emails)/batch$"
+include-path-regex = "^/((events|contacts|emails)/batch|suppressions/import)$"
 checks.negative_data_rejection.enabled = false
 """
 
