@@ -286,6 +286,7 @@ INSERT INTO push_engagement SELECT lane, id, 'open', '', 1, 0, 0 FROM push_notif
 _SMALL = {
     *("audiences", "topics", "operators", "o", "workers", "catalog_totals"),
     *("domains", "templates", "projects", "p", "send_counts", "captured_mails"),
+    "warm_ups",
     *("automations", "automation_versions", "a", "v", "push_apps"),
     *("push_jobs", "counted"),
     # Two hours by minute.

@@ -67,7 +67,7 @@ _TAKE = sql(
     f"SELECT {NOTIFICATION} FROM mail_notifications WHERE number = $1 AND due_us IS NOT NULL "
     "FOR UPDATE"
 )
-BY_RELAY_ID = sql("SELECT DISTINCT message_id FROM message_attempts WHERE relay_id = $1 LIMIT 2")
+BY_RELAY_ID = sql("SELECT message_id FROM message_attempts WHERE relay_id = $1 LIMIT 2")
 BY_MAIL_KEY = sql(f"SELECT {MESSAGE} FROM messages WHERE mail_key = $1 LIMIT 2")
 DOMAIN_OWNERS = sql("SELECT min(project_id) FROM domains WHERE name = $1")
 _FIRST_PROJECT = sql("SELECT id FROM projects ORDER BY id LIMIT 1")
@@ -258,9 +258,9 @@ async def _claimed(tx: Transaction, report: Feedback, *, by_provider_id: bool) -
     """The message that a report claims to be about."""
     found = await _by_mail_key(tx, report)
     if found is None and by_provider_id and report.provider_id is not None:
-        rows = await tx.rows(BY_RELAY_ID, report.provider_id)
-        if len(rows) == 1:
-            return await find_message(tx, rows[0][0])
+        ids = {row[0] for row in await tx.rows(BY_RELAY_ID, report.provider_id)}
+        if len(ids) == 1:
+            return await find_message(tx, ids.pop())
     return found
 
 
