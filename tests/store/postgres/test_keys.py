@@ -317,7 +317,9 @@ def test_a_pass_begins_at_the_limit(session: StoreSession, place: PostgresPlace)
     session.run(mover(session, recent_max=13).step())
     assert levels(place) == (12, 0)
     session.run(mover(session, recent_max=12).step())
-    assert levels(place)[0] < 12
+    # A step may end before it comes to a lane with keys.
+    [(under_way,)] = place.run_sql("SELECT count(*) FROM meta WHERE name = 'keys_moved_to'")
+    assert under_way or levels(place)[0] < 12
 
 
 def test_two_processes_do_not_move_at_once(session: StoreSession, place: PostgresPlace) -> None:
