@@ -103,6 +103,38 @@ def test_an_unknown_person_is_not_found(server: HttpServer, client: Client) -> N
         stranger.close()
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_what_another_project_keeps_about_an_id_is_neither_shown_nor_erased(
+    server: HttpServer, client: Client, named: bool
+) -> None:
+    """Not even if an event of one's own names the id."""
+    stranger = server.project()
+    try:
+        theirs = stranger.client()
+        contact_id = create(theirs, external_id="x", email="x@b.example").data["id"]
+        other_id = create(theirs, external_id="y").data["id"]
+        merge(theirs, contact_id, other_id)
+        mail = {"from": "news@b.example", "to": ["x@b.example"], "subject": CANARY, "text": "a"}
+        assert theirs.post("/emails", json.dumps(mail)).status == 201
+        before = [theirs.get(path).data for path in ("/messages", "/merges")]
+        if named:
+            processed(client, contact_id=contact_id)
+            shown = client.get(f"/contacts/{contact_id}/export").json()
+            assert CANARY not in json.dumps(shown)
+            assert other_id not in json.dumps(shown)
+            erase(client, contact_id)
+        else:
+            assert client.get(f"/contacts/{contact_id}/export").status == 404
+            assert client.request("DELETE", f"/contacts/{contact_id}?erase=true").status == 404
+        after = [theirs.get(path).data for path in ("/messages", "/merges")]
+        assert [[one["id"] for one in each] for each in after] == [
+            [one["id"] for one in each] for each in before
+        ]
+        assert len(before[0]) == len(before[1]) == 1
+    finally:
+        stranger.close()
+
+
 def friends(client: Client, name: str) -> list[dict[str, Any]]:
     """Events of other people, two of which mention the person."""
     email = f"{name}@b.example"

@@ -32,14 +32,13 @@ PYTHON_EXCEPTIONS = {
     # It has no model for NDJSON, which has no schema. The same operation takes the batch as JSON.
     ("POST /events/batch", "Unsupported content type application/x-ndjson"),
     ("POST /contacts/batch", "Unsupported content type application/x-ndjson"),
-    # Nor for CSV.
-    ("POST /suppressions/import", "Unsupported content type text/csv"),
 }
-#: A mail is passed on as bytes.
+#: A mail and a file are passed on as bytes.
 PYTHON_CONFIG = """\
 post_hooks: []
 content_type_overrides:
   message/rfc822: application/octet-stream
+  text/csv: application/octet-stream
 """
 EXPECTED_USE = {
     "same": True,

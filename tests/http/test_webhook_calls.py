@@ -62,7 +62,7 @@ def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer
     """A server that may call loopback."""
     networks = {"HEADRACE_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8"}
     server = HttpServer(tmp_path_factory.mktemp("calls"), extra_environment=networks)
-    server.start(projects=10)
+    server.start(projects=20)
     try:
         yield server
     finally:

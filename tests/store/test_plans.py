@@ -428,11 +428,11 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
         f"push_removal.{table}": (statement, "'{1}', '{n1}'")
         for table, statement in push_removal.REMOVE_NOTIFICATIONS
     },
-    "person_devices.devices": (person_devices.DEVICES, "'{c1,c2}', 50"),
-    "person_devices.to_contact": (person_devices.TO_CONTACT, "'{c1,c2}', 50"),
+    "person_devices.devices": (person_devices.DEVICES, "'{c1,c2}', 1, 50"),
+    "person_devices.to_contact": (person_devices.TO_CONTACT, "'{c1,c2}', 1, 50"),
     "person_devices.to_device": (person_devices.TO_DEVICE, "'app1', 'd1', 50"),
     **{
-        f"person_devices.count {table}": (statement, "'{c1,c2}'")
+        f"person_devices.count {table}": (statement, "'{c1,c2}', 1")
         for table, statement in person_devices.COUNTS.items()
     },
     "person_devices.attempts": (person_devices.ATTEMPTS, "1, 'n1'"),
@@ -454,8 +454,8 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "resends.dead_letters": (resends.DEAD_LETTERS, f"{_ROWS}, 's1'"),
     "resends.send_again": (resends.SEND_AGAIN, f"{_ROWS}, '{{1,1,1}}', 1, 9"),
     "delivery_counts.claimed": (delivery_counts.CLAIMED, ""),
-    "erasure_begin.remove_merges": (erasure_begin.REMOVE_MERGES, "'{c1,c2}'"),
-    "erasure_begin.count_merges": (erasure_begin.COUNT_MERGES, "'{c1,c2}'"),
+    "erasure_begin.remove_merges": (erasure_begin.REMOVE_MERGES, "'{c1,c2}', 1"),
+    "erasure_begin.count_merges": (erasure_begin.COUNT_MERGES, "'{c1,c2}', 1"),
     **{
         f"person_events.page by {name}": (statement, "1, 'c1', 0, 90000, 90000, 90000, 50")
         for name, statement in person_events.PAGES.items()
@@ -472,8 +472,8 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     },
     "person_details.ids": (person_details.IDS, _PLACES),
     "person_export.events": (person_export.EVENTS, _PLACES),
-    "person_export.merges": (person_export.MERGES, "'{c1,c2}'"),
-    "person_export.pairs": (person_export.PAIRS, "'c1'"),
+    "person_export.merges": (person_export.MERGES, "'{c1,c2}', 1"),
+    "person_export.pairs": (person_export.PAIRS, "'c1', 1"),
     "mention_search.last": (mention_search.LAST, "1"),
     "mention_search.sizes": (mention_search.SIZES, "1, 100, 20000, 500"),
     "mention_search.payloads": (mention_search.PAYLOADS, "1, 100, 20000, 500"),
@@ -661,7 +661,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "removal.remove_notifications": (removal.REMOVE_NOTIFICATIONS, "'{m1,m2}'"),
     "removal.remove_email": (removal.REMOVE_EMAIL, "1, 'e1'"),
     "removal.old_jobs": (removal.OLD_JOBS, "1, 1, 50"),
-    "person_messages.of_contacts": (person_messages.OF_CONTACTS, "'{c1,c2}', 50"),
+    "person_messages.of_contacts": (person_messages.OF_CONTACTS, "'{c1,c2}', 1, 50"),
     "person_messages.of_addresses": (person_messages.OF_ADDRESSES, "1, '{x,y}', 50"),
     "person_messages.page": (person_messages.PAGE_OF_CONTACT, "1, 'c1', 100, 'm1', 50"),
     "person_messages.page by address": (
@@ -739,16 +739,16 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "run_removal.runs": (run_removal.REMOVE_RUNS, "'{1,2}', '{r1,r2}'"),
     "run_removal.old_rejected": (run_removal.OLD_REJECTED, "1, 1000, 50"),
     "run_removal.rejected": (run_removal.REMOVE_REJECTED, "'{1,2}', '{1,2}', '{au1,au2}'"),
-    "person_runs.runs": (person_runs.RUNS, "'{c1,c2}', 50"),
-    "person_runs.page": (person_runs.PAGE_OF_RUNS, "'c1', 1, 'x', 50"),
-    "person_runs.rejected": (person_runs.PAGE_OF_REJECTED, "'c1', 1, 50"),
-    "person_runs.entries": (person_runs.ENTRIES, "'{c1,c2}', 50"),
+    "person_runs.runs": (person_runs.RUNS, "'{c1,c2}', 1, 50"),
+    "person_runs.page": (person_runs.PAGE_OF_RUNS, "'c1', 1, 'x', 50, 1"),
+    "person_runs.rejected": (person_runs.PAGE_OF_REJECTED, "'c1', 1, 50, 1"),
+    "person_runs.entries": (person_runs.ENTRIES, "'{c1,c2}', 1, 50"),
     **{
-        f"person_runs.count {table}": (statement, "'{c1,c2}'")
+        f"person_runs.count {table}": (statement, "'{c1,c2}', 1")
         for table, statement in person_runs.COUNTS.items()
     },
     **{
-        f"person_runs.remove {table}": (statement, "'{c1,c2}'")
+        f"person_runs.remove {table}": (statement, "'{c1,c2}', 1")
         for table, statement in person_runs.REMOVE.items()
     },
 }

@@ -196,6 +196,7 @@ async def cancel_of_contact(request: Request) -> Response:
 async def forget_entries(request: Request) -> Response:
     """`DELETE /automations/{id}/entries`."""
     context, automation_id = context_of(request), path_uuid(request)
+    await found_automation(context, automation_id)
     contact_id = context.query.get("contact_id")
     if contact_id is None:
         raise invalid(FieldProblem("contact_id", "is required"))

@@ -45,7 +45,8 @@ from headrace.store.privacy.rows import Subject, added
 PAGE_MAX = 200
 
 OF_CONTACTS = sql(
-    "SELECT id, email_id, address FROM messages WHERE contact_id = ANY($1::text[]) LIMIT $2"
+    "SELECT id, email_id, address FROM messages "
+    "WHERE contact_id = ANY($1::text[]) AND project_id = $2 LIMIT $3"
 )
 OF_ADDRESSES = sql(
     "SELECT id, email_id, address FROM messages WHERE project_id = $1 AND contact_id IS NULL "
@@ -110,11 +111,14 @@ ERASED = Mailbox("erased@invalid.invalid")
 class PersonMessages:
     """See `headrace.store.privacy.person_messages.PersonMessages`."""
 
-    async def had_messages(self, tx: Transaction, contact_ids: Sequence[str]) -> bool:
-        return await tx.row(OF_CONTACTS, list(contact_ids), 1) is not None
+    async def had_messages(
+        self, tx: Transaction, project_id: int, contact_ids: Sequence[str]
+    ) -> bool:
+        return await tx.row(OF_CONTACTS, list(contact_ids), project_id, 1) is not None
 
     async def erase(self, tx: Transaction, subject: Subject, limit: int) -> dict[str, int] | None:
-        rows = list(await tx.rows(OF_CONTACTS, list(subject.contact_ids), limit))
+        ids = list(subject.contact_ids)
+        rows = list(await tx.rows(OF_CONTACTS, ids, subject.project_id, limit))
         if len(rows) < limit and subject.emails:
             named = (subject.project_id, list(subject.emails), limit - len(rows))
             rows += await tx.rows(OF_ADDRESSES, *named)

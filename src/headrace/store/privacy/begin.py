@@ -11,7 +11,7 @@ from headrace.domain.events.placeholders import placeholders
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.store.access.audit import write_audit
 from headrace.store.access.policies import read_policies
-from headrace.store.contacts.contact_writes import FORGET_SNAPSHOTS, ContactWriter, by_id
+from headrace.store.contacts.contact_writes import ContactWriter, by_id
 from headrace.store.contacts.groups.memberships import read_memberships
 from headrace.store.contacts.identifiers import Alias, aliases_of, ids_of, own_aliases
 from headrace.store.contacts.refs import find_ref
@@ -81,11 +81,12 @@ UNDONE_INTO = sql(
     "WHERE other_contact_id = $2 AND project_id = $1 AND undone_us IS NOT NULL ORDER BY number"
 )
 REMOVE_MERGES = sql(
-    "DELETE FROM merges WHERE contact_id = ANY($1::text[]) OR other_contact_id = ANY($1::text[])"
+    "DELETE FROM merges WHERE project_id = $2 "
+    "AND (contact_id = ANY($1::text[]) OR other_contact_id = ANY($1::text[]))"
 )
 COUNT_MERGES = sql(
-    "SELECT count(*) FROM merges "
-    "WHERE contact_id = ANY($1::text[]) OR other_contact_id = ANY($1::text[])"
+    "SELECT count(*) FROM merges WHERE project_id = $2 "
+    "AND (contact_id = ANY($1::text[]) OR other_contact_id = ANY($1::text[]))"
 )
 
 
@@ -186,7 +187,7 @@ async def begin(
         # one.
         is_kept = await had_events(
             tx, project_id, person.ids, system=not person.erasures
-        ) or await person_messages.had_messages(tx, person.ids)
+        ) or await person_messages.had_messages(tx, project_id, person.ids)
         if person.erasures and not request.dry_run:
             running = await _extended(tx, person_events, person.erasures[0], request)
             if running is not None:
@@ -200,15 +201,15 @@ async def begin(
     if person.erasures:
         last_system = 0
     subject = msgspec.structs.replace(subject, last=last, last_system=last_system)
-    counts = await contact_counts(tx, person)
+    counts = await contact_counts(tx, project_id, person)
     if not request.dry_run:
-        await _remove_contact(tx, writer, person)
+        await _remove_contact(tx, project_id, writer, person)
     return await _insert(tx, request, person, subject, counts)
 
 
-async def contact_counts(tx: Transaction, person: Person) -> dict[str, int]:
+async def contact_counts(tx: Transaction, project_id: int, person: Person) -> dict[str, int]:
     """Rows that are removed with the contact, by place."""
-    counts = {"merges": await tx.value(COUNT_MERGES, list(person.ids))}
+    counts = {"merges": await tx.value(COUNT_MERGES, list(person.ids), project_id)}
     held = person.contact
     if held is None:
         return added({}, counts)
@@ -224,9 +225,10 @@ async def contact_counts(tx: Transaction, person: Person) -> dict[str, int]:
     return added({}, counts)
 
 
-async def _remove_contact(tx: Transaction, writer: ContactWriter, person: Person) -> None:
-    await tx.run(FORGET_SNAPSHOTS, list(person.ids))
-    await tx.run(REMOVE_MERGES, list(person.ids))
+async def _remove_contact(
+    tx: Transaction, project_id: int, writer: ContactWriter, person: Person
+) -> None:
+    await tx.run(REMOVE_MERGES, list(person.ids), project_id)
     if person.contact is not None:
         await writer.remove(person.contact)
 

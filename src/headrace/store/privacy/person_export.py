@@ -49,20 +49,21 @@ EXPORTS_MAX = 2
 
 MERGES = sql(
     "SELECT id, contact_id, other_contact_id, actor, created_us, undone_us, undone_by, snapshot "
-    "FROM merges WHERE contact_id = ANY($1::text[]) "
+    "FROM merges WHERE contact_id = ANY($1::text[]) AND project_id = $2 "
     "UNION ALL SELECT id, contact_id, other_contact_id, actor, created_us, undone_us, undone_by, "
-    "snapshot FROM merges WHERE other_contact_id = ANY($1::text[]) "
+    "snapshot FROM merges WHERE other_contact_id = ANY($1::text[]) AND project_id = $2 "
     "AND contact_id <> ALL($1::text[])",
     sqlite="SELECT id, contact_id, other_contact_id, actor, created_us, undone_us, undone_by, "
     "snapshot FROM merges WHERE contact_id IN (SELECT value FROM json_each(?1)) "
+    "AND project_id = ?2 "
     "UNION ALL SELECT id, contact_id, other_contact_id, actor, created_us, undone_us, undone_by, "
     "snapshot FROM merges WHERE other_contact_id IN (SELECT value FROM json_each(?1)) "
-    "AND contact_id NOT IN (SELECT value FROM json_each(?1))",
+    "AND contact_id NOT IN (SELECT value FROM json_each(?1)) AND project_id = ?2",
 )
 _PAIR = "contact_id, other_contact_id, events, external_id_count, email_count, first_us, last_us"
 PAIRS = sql(
-    f"SELECT {_PAIR} FROM conflict_pairs WHERE low_id = $1 "
-    f"UNION ALL SELECT {_PAIR} FROM conflict_pairs WHERE high_id = $1"
+    f"SELECT {_PAIR} FROM conflict_pairs WHERE low_id = $1 AND project_id = $2 "
+    f"UNION ALL SELECT {_PAIR} FROM conflict_pairs WHERE high_id = $1 AND project_id = $2"
 )
 _TOPICS = sql("SELECT id, name FROM topics WHERE id = ANY($1::text[])")
 _AUDIENCES = sql("SELECT id, name FROM audiences WHERE id = ANY($1::text[])")
@@ -142,7 +143,7 @@ class PersonExports:
             held = person.contact
             if held is None and not (
                 await had_events(tx, project_id, person.ids, system=True)
-                or await self._person_messages.had_messages(tx, person.ids)
+                or await self._person_messages.had_messages(tx, project_id, person.ids)
             ):
                 return None
             memberships = Memberships()
@@ -155,17 +156,17 @@ class PersonExports:
                 *await tx.rows(_TOPICS, topics),
                 *await tx.rows(_AUDIENCES, [*memberships.audiences]),
             ]
-            pairs = [row for each in person.ids for row in await tx.rows(PAIRS, each)]
+            pairs = [row for each in person.ids for row in await tx.rows(PAIRS, each, project_id)]
             return PersonFacts(
                 subject=await subject_of_person(tx, project_id, person),
                 contact=held,
                 identifiers=[] if held is None else await aliases_of(tx, held.id),
                 memberships=memberships,
                 names={row[0]: row[1] for row in named},
-                merges=await tx.rows(MERGES, list(person.ids)),
+                merges=await tx.rows(MERGES, list(person.ids), project_id),
                 pairs=pairs,
                 erasures=person.erasures,
-                counts=await contact_counts(tx, person),
+                counts=await contact_counts(tx, project_id, person),
             )
 
         return await self._database.read(read, snapshot=True)

@@ -29,8 +29,10 @@ class PersonMessages(Protocol):
     In the caller's transaction.
     """
 
-    async def had_messages(self, tx: Transaction, contact_ids: Sequence[str]) -> bool:
-        """Whether messages to one of the contacts, runs or devices are kept."""
+    async def had_messages(
+        self, tx: Transaction, project_id: int, contact_ids: Sequence[str]
+    ) -> bool:
+        """Whether messages to one of the contacts, runs or devices are kept in the project."""
         ...
 
     async def erase(self, tx: Transaction, subject: Subject, limit: int) -> dict[str, int] | None:
