@@ -279,7 +279,7 @@ def test_an_app_that_is_gone_skips_the_step(pushing: PushShop) -> None:
     pushing.register("d1")
     of = shop.start_with(chain(send_push(), delay(3600)))
     apps = shop.session.store.push.apps
-    shop.session.run(apps.delete(PROJECT, pushing.app, shop.clock(), actor="t"))
+    shop.session.run(apps.delete(PROJECT, pushing.app, shop.clock(), force=True, actor="t"))
     shop.send(payload=ORDER)
     pushing.work()
     (step, _) = shop.detail(of).run.steps

@@ -16,13 +16,17 @@ from tests.support.places import PostgresPlace
 #: Small tables, which stay on one node: everything whose rows are made by hand, one a project or
 #: one a process, or that is bounded a project. A table that grows with traffic is not one of them.
 SMALL = {
+    "alert_notices",
+    "alerts",
     "api_key_uses",
     "api_keys",
     "audiences",
     "audit",
+    "automation_starts",
     "automation_versions",
     "automations",
     "captured_mails",
+    "domain_checks",
     "domains",
     "dropped_ranges",
     "erased_contacts",
@@ -36,7 +40,10 @@ SMALL = {
     "operators",
     "policies",
     "projects",
+    "push_apps",
+    "push_jobs",
     "rejections",
+    "relay_failures",
     "replays",
     "schema_migrations",
     "secrets",
@@ -50,11 +57,12 @@ SMALL = {
     "template_versions",
     "templates",
     "topics",
+    "warm_ups",
     "workers",
 }
-#: Of mail: a row for each bad address and each target of a link. They grow far more slowly than
-#: events, and are looked up by keys without a lane.
-SLOWLY_GROWING = {"links", "soft_bounces", "suppressions"}
+#: Of mail: a row for each bad address, each target of a link, and each receiving domain (and day).
+#: They grow far more slowly than events, and are looked up by keys without a lane.
+SLOWLY_GROWING = {"links", "mail_figures", "receiver_breakers", "soft_bounces", "suppressions"}
 _TABLES = (
     "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
     "AND relnamespace = 'public'::regnamespace"
