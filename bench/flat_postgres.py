@@ -35,7 +35,7 @@ from headrace.store.queues.postgres.retention import PostgresRetention
 PEOPLE = 20_000
 POLL_S = 0.1
 #: Of the keys at which they begin to be moved, how many are there at the end of the load. They are
-#: moved apart from it, so that moving a key is measured by itself.
+#: moved afterwards, so that moving is measured separately.
 WAITING_SHARE = 0.9
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "1GB"}
 

@@ -194,7 +194,7 @@ def watch(session: StoreSession, channels: dict[str, Channel], **options: Any) -
 def test_a_nearly_full_disk_is_an_alert(session: StoreSession) -> None:
     health = session.run(session.store.health())
     if health.free_bytes is None:
-        pytest.skip("the store is on another machine")
+        pytest.skip("the free space of a PostgreSQL server is not known")
     watching = watch(session, {}, disk_free_min_bytes=health.free_bytes)
     assert session.run(watching.run_once()) == []
     rows = session.place.run_sql("SELECT kind, state FROM alerts")

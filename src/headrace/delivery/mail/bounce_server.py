@@ -31,7 +31,7 @@ class BounceServerLimits:
     """Limits of a listener."""
 
     connections_max: int = 20
-    #: Of a mail; its sender is told.
+    #: Size of a mail. A larger one is rejected with 552.
     mail_bytes_max: int = 10 * 1024 * 1024
     #: Of a mail that are kept; the rest is read and dropped.
     kept_bytes_max: int = 1024 * 1024

@@ -171,15 +171,15 @@ class Mailbox:
             await self._run("NOOP")
             return
         try:
-            tag = await self._send("IDLE")
             async with asyncio.timeout(self._limits.command_s):
+                tag = await self._send("IDLE")
                 while not (await self._response())[0].startswith(b"+"):
                     pass
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._news()
-            await self._write(b"DONE\r\n")
             async with asyncio.timeout(self._limits.command_s):
+                await self._write(b"DONE\r\n")
                 await self._until(tag, "IDLE")
         except (OSError, EOFError, TimeoutError) as error:
             raise _lost(self._url, error) from None

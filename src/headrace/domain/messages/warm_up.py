@@ -22,7 +22,7 @@ class WarmUp(msgspec.Struct, frozen=True, kw_only=True):
 
     #: The limit of the first day.
     daily_start: int = DAILY_START_DEFAULT
-    #: Days until there is no limit any more.
+    #: Days after which there is no limit.
     days: int = DAYS_DEFAULT
     started_on: str
     #: The day that is counted.

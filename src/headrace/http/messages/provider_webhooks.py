@@ -1,4 +1,4 @@
-"""`/mail/webhooks/…`: webhooks of mail providers. They have no key; each is verified by itself.
+"""`/mail/webhooks/…`: webhooks of mail providers, each verified in its own way, without an API key.
 
 What is verified is stored and gets 200, whatever it says: a provider repeats what gets an error.
 """

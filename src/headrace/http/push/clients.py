@@ -105,7 +105,7 @@ class DeviceRegistration(AddressedDevice, kw_only=True):
     user_external_id: str | None = None
     user_email: str | None = None
     preserve_user_identity: Annotated[
-        bool | None, about("Without an identity: whoever is logged in stays so.")
+        bool | None, about("Without an identity: the person who is logged in stays logged in.")
     ] = None
     clear_user_identity: Annotated[bool | None, about("Logs out.")] = None
 
