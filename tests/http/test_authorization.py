@@ -14,7 +14,7 @@ from headrace.domain.ids import sequence_of_id
 from headrace.domain.timestamps import now_us
 from headrace.http.table import ROUTES
 from tests.support.audiences import choose, new_audience, new_contact, new_topic, send
-from tests.support.dead_letters import DeadLetterRows, sql_on
+from tests.support.dead_letters import rows_of_server
 from tests.support.described_routes import Operation, operations
 from tests.support.http_server import ACTOR, HttpServer, wait_until
 from tests.support.push import Phone, new_app
@@ -52,7 +52,7 @@ class Inhabitant:
     def __init__(self, server: HttpServer) -> None:
         self.project = server.project()
         self.client = self.project.client()
-        self._rows = DeadLetterRows(sql_on(server.directory / "headrace.db"))
+        self._rows = rows_of_server(server.directory)
         self.ids = self._make()
 
     def _make(self) -> dict[Place, str]:

@@ -12,7 +12,7 @@ import pytest
 
 from headrace.domain.access.api_keys import Scope
 from headrace.domain.ids import sequence_of_id
-from tests.support.dead_letters import DeadLetterRows, sql_on
+from tests.support.dead_letters import DeadLetterRows, rows_of_server
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.raw_http import Client, Response
 
@@ -26,7 +26,7 @@ OUTCOME = ("succeeded", "pending", "failed_again")
 
 @pytest.fixture
 def rows(server: HttpServer) -> DeadLetterRows:
-    return DeadLetterRows(sql_on(server.directory / "headrace.db"))
+    return rows_of_server(server.directory)
 
 
 def post(client: Client, path: str, body: Any = None) -> Response:

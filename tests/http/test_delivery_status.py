@@ -8,14 +8,14 @@ import uuid
 import pytest
 
 from headrace.domain.ids import sequence_of_id
-from tests.support.dead_letters import DeadLetterRows, sql_on
+from tests.support.dead_letters import DeadLetterRows, rows_of_server
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.raw_http import Client
 
 
 @pytest.fixture
 def rows(server: HttpServer) -> DeadLetterRows:
-    return DeadLetterRows(sql_on(server.directory / "headrace.db"))
+    return rows_of_server(server.directory)
 
 
 def status_of(client: Client, event_id: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from headrace.domain.access.api_keys import Scope
 from headrace.domain.ids import sequence_of_id
-from tests.support.dead_letters import DeadLetterRows, sql_on
+from tests.support.dead_letters import rows_of_server
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.raw_http import Client
 
@@ -94,7 +94,7 @@ def test_repeats_of_the_key_are_listed(client: Client) -> None:
 
 
 def test_dead_letter_replay_and_its_result(server: HttpServer, client: Client) -> None:
-    rows = DeadLetterRows(sql_on(server.directory / "headrace.db"))
+    rows = rows_of_server(server.directory)
     event_id = processed(client)
     dead_letter_id = rows.processing(sequence_of_id(uuid.UUID(event_id).bytes), attempts=2)
     assert trace(client, event_id)["event"]["status"] == "dead_lettered"
@@ -116,7 +116,7 @@ def test_dead_letter_replay_and_its_result(server: HttpServer, client: Client) -
 def test_a_skipped_subscriber_is_listed_with_the_reason(
     server: HttpServer, client: Client, project: Project
 ) -> None:
-    rows = DeadLetterRows(sql_on(server.directory / "headrace.db"))
+    rows = rows_of_server(server.directory)
     subscriber_id = rows.subscriber(project.id, events=["never.sent"])
     event_id = processed(client)
 
@@ -131,7 +131,7 @@ def test_a_skipped_subscriber_is_listed_with_the_reason(
 
 
 def test_hostile_text_comes_back_as_text(server: HttpServer, client: Client) -> None:
-    rows = DeadLetterRows(sql_on(server.directory / "headrace.db"))
+    rows = rows_of_server(server.directory)
     event_id = processed(client, external_id="<script>\u202e{{7*7}}")
     dead_letter_id = rows.processing(sequence_of_id(uuid.UUID(event_id).bytes))
     reason = '<img onerror="x"> \u202e {0} %s'
@@ -180,7 +180,7 @@ def test_without_a_key_nothing_is_revealed(server: HttpServer, key: str | None) 
 def test_skipped_subscribers_share_one_entry(
     server: HttpServer, client: Client, project: Project
 ) -> None:
-    rows = DeadLetterRows(sql_on(server.directory / "headrace.db"))
+    rows = rows_of_server(server.directory)
     for number in range(5):
         rows.subscriber(project.id, target=f"http://host-{number}/", events=["never.sent"])
     event_id = processed(client)

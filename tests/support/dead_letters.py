@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -71,6 +72,12 @@ def sql_on(path: Path) -> RunSql:
     return run_sql
 
 
+def rows_of_server(directory: Path) -> DeadLetterRows:
+    """Rows of a running server: new ones, which its retention does not remove."""
+    an_hour_ago_us = time.time_ns() // 1000 - 3_600_000_000
+    return DeadLetterRows(sql_on(directory / "headrace.db"), start_us=an_hour_ago_us)
+
+
 def rows_in(place: Place) -> DeadLetterRows:
     """Rows of a store under test."""
     return DeadLetterRows(place.run_sql, lanes=not isinstance(place, SqlitePlace))
@@ -79,14 +86,14 @@ def rows_in(place: Place) -> DeadLetterRows:
 class DeadLetterRows:
     """Inserts rows; every time is later than the previous one."""
 
-    def __init__(self, run_sql: RunSql, *, lanes: bool = False) -> None:
+    def __init__(self, run_sql: RunSql, *, lanes: bool = False, start_us: int = START_US) -> None:
         self.run_sql = run_sql
         self._lanes = lanes
         # The embedded store assigns row numbers itself.
         self._numbers: Iterator[int | None] = (
             itertools.count(1) if lanes else itertools.repeat(None)
         )
-        self._times = itertools.count(START_US + 1_000_000, 1_000_000)
+        self._times = itertools.count(start_us + 1_000_000, 1_000_000)
 
     def subscriber(
         self,
