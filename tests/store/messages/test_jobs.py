@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.messages.email_request import EmailRequest, email_of
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.domain.messages.requests import decode_suppression
+from headrace.pipeline.messages.audience_sends import AudienceSends
 from headrace.store.messages.sending.job_preview import Target
 from headrace.store.messages.sending.jobs import SendJob
 from headrace.store.messages.sending.message_search import MessageFilter
@@ -234,3 +236,24 @@ def test_a_scheduled_job_waits_for_its_time(session: StoreSession) -> None:
     assert [each.id for each in session.run(jobs.running(later_us, 9))] == [job.id]
     session.run(jobs.advance(job.id, 3, later_us))
     assert len(addresses(session)) == 1
+
+
+def test_a_slow_send_makes_the_messages_of_a_second_together(session: StoreSession) -> None:
+    project = mail.new_project(session)
+    one = audience(session, project, "one", people(session, project, 30))
+    now_us = session.store.clock_us()
+    jobs = session.store.messages.jobs
+    job, _, _ = session.run(jobs.create(project, request(one), now_us, actor="me", draft=True))
+    session.run(jobs.start(project, job.id, 5, now_us, actor="me"))
+    loop = AudienceSends(jobs, session.store.processing, owner="a", clock_us=lambda: now_us)
+
+    counts = []
+    for _ in range(40):
+        session.run(loop.run_once())
+        counts.append(len(addresses(session)))
+        now_us += 100_000
+
+    made = [after - before for before, after in itertools.pairwise([0, *counts])]
+    # It starts with the allowance of one: 1 + 3.9 s times 5 a second.
+    assert [count for count in made if count] == [5, 5, 5, 5]
+    assert made.index(5) == 8

