@@ -36,6 +36,10 @@ AXE_STAMP   := $(AXE)/node_modules/.installed
 OLD_POSTGRES       := tests/support/postgres14
 OLD_POSTGRES_STAMP := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),$(OLD_POSTGRES)/node_modules/.installed)
 
+# Compiled modules are kept, whatever the environment says: tests start thousands of processes, and
+# compiling Headrace takes half of the time that each needs to start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
