@@ -93,6 +93,21 @@ def test_it_is_disabled_and_enabled(owner: Person, shop: Shop, webhook: str) -> 
     assert shown(shop, webhook)["enabled"] is True
 
 
+def test_it_is_paused_and_resumed(owner: Person, shop: Shop, webhook: str) -> None:
+    owner.post(f"{shop.path}{webhook}/pause")
+    assert shown(shop, webhook)["paused"] is True
+    shop.send("order.completed", external_id="ann")
+    shop.wait(lambda: "1 deliveries wait" in page(owner, shop, webhook))
+    assert "paused on request" in page(owner, shop, "/subscribers")
+    assert "of them 1 for paused webhooks" in page(owner, shop, "")
+    refused = owner.post(f"{shop.path}{webhook}/resume", {"per_second": "many"})
+    assert "whole number from 1 to 1000" in owner.client.get(refused.headers["location"]).text
+    assert shown(shop, webhook)["paused"] is True
+    owner.post(f"{shop.path}{webhook}/resume", {"per_second": "3"})
+    resumed = shown(shop, webhook)
+    assert (resumed["paused"], resumed["per_second"] in {3, None}) == (False, True)
+
+
 def test_a_test_call_shows_its_result(owner: Person, shop: Shop, webhook: str) -> None:
     answer = owner.post(f"{shop.path}{webhook}/test")
     assert answer.status_code == 303

@@ -68,6 +68,9 @@ def test_webhooks(server: RunningServer) -> None:
     wait_until(lambda: run(server, "webhooks", "deliveries", webhook_id) != [], "a delivery")
     assert run(server, "webhooks", "disable", webhook_id)["enabled"] is False
     assert "enabled" in text_of(server, "webhooks", "enable", webhook_id)
+    assert run(server, "webhooks", "pause", webhook_id)["paused"] is True
+    resumed = text_of(server, "webhooks", "resume", webhook_id, "--per-second", "20")
+    assert "resumed at 20 a second" in resumed
     env = {"HEADRACE_URL": server.url, "HEADRACE_KEY": server.key}
     tested = headrace("webhooks", "test", webhook_id, env=env)
     assert tested.returncode == 1

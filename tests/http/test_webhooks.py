@@ -88,6 +88,8 @@ def test_every_problem_is_listed(client: Client) -> None:
         ({"description": "a\u0000"}, "description"),
         ({"secret": "whsec_mine"}, "secret"),
         ({"id": NOBODY}, "id"),
+        ({"paused": "no"}, "paused"),
+        ({"paused": False, "per_second": 5}, "per_second"),
     ],
 )
 def test_a_wrong_field_is_named(client: Client, fields: dict[str, Any], field: str) -> None:
@@ -146,6 +148,39 @@ def test_only_what_is_sent_changes(client: Client) -> None:
     assert (off["enabled"], off["disabled_reason"]) == (False, "switched off")
     assert ask(client, "PATCH", path, enabled=True).data["disabled_reason"] is None
     assert ask(client, "PATCH", path).status == 200
+
+
+def test_it_is_paused_and_resumed_at_a_rate(client: Client) -> None:
+    webhook = create(client).data
+    assert (webhook["paused"], webhook["paused_at"], webhook["per_second"]) == (False, None, None)
+    path = f"/webhooks/{webhook['id']}"
+    paused = ask(client, "PATCH", path, paused=True).data
+    assert paused["paused"] is True
+    assert paused["paused_at"] == paused["updated_at"]
+    # A pause of the breaker is something else.
+    assert (paused["enabled"], paused["paused_until"]) == (True, None)
+    assert client.get(path).data == paused
+    resumed = ask(client, "PATCH", path, paused=False, per_second=20).data
+    assert (resumed["paused"], resumed["paused_at"], resumed["per_second"]) == (False, None, 20)
+    assert create(client, paused=True).data["paused"] is True
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"per_second": 5}, "can only be sent with paused: false"),
+        ({"per_second": 5, "paused": True}, "can only be sent with paused: false"),
+        ({"per_second": 0, "paused": False}, "must be a whole number from 1 to 1000"),
+        ({"per_second": 1001, "paused": False}, "must be a whole number from 1 to 1000"),
+        ({"per_second": 1.5, "paused": False}, "must be a whole number from 1 to 1000"),
+        ({"per_second": "5", "paused": False}, "must be a number, got a string"),
+    ],
+)
+def test_a_rate_is_checked(client: Client, fields: dict[str, Any], problem: str) -> None:
+    webhook = create(client).data
+    answer = ask(client, "PATCH", f"/webhooks/{webhook['id']}", **fields)
+    assert answer.status == 422
+    assert details(answer) == {"per_second": problem}
 
 
 def test_a_rotation_shows_a_new_secret_once(client: Client) -> None:

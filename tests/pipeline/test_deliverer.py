@@ -62,6 +62,41 @@ def test_an_event_is_delivered_signed_and_recorded(queue: Queue) -> None:
     assert attempt.duration_us > 0
 
 
+def test_a_paused_webhook_is_not_called_and_then_at_its_rate(queue: Queue) -> None:
+    webhook = queue.webhook(queue.project(), paused=True)
+    ids = queue.deliver(webhook.id, webhook.project_id, 5)
+
+    def resume(per_second: int) -> None:
+        queue.session.place.run_sql(
+            "UPDATE subscribers SET paused_us = NULL, resume_per_second = ?, resume_from_us = ?",
+            per_second,
+            queue.clock(),
+        )
+
+    async def scenario() -> None:
+        async with receiver(answers(200)) as endpoint, deliverer_of(queue) as deliverer:
+            point_at(queue, webhook, endpoint.url)
+            for _ in range(3):
+                queue.clock.pass_s(3600)
+                await settle(deliverer)
+            assert endpoint.requests == []
+            resume(2)
+            for expected in (0, 2, 4, 5):
+                await settle(deliverer)
+                assert len(endpoint.requests) == expected
+                queue.clock.pass_s(1)
+            assert sorted(ids_of(endpoint)) == sorted(ids)
+            # It has caught up: the rate ends with the next upkeep.
+            queue.clock.pass_s(5)
+            await settle(deliverer)
+
+    queue.session.run(scenario())
+    found = queue.session.run(queue.subscribers.get(webhook.project_id, webhook.id))
+    assert found is not None
+    assert found.resume_per_second is None
+    assert {(one.state, one.attempt) for one in queue.of(webhook)} == {(DeliveryState.DELIVERED, 1)}
+
+
 def test_attempts_are_counted_by_outcome_in_the_store(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id, 3)

@@ -47,6 +47,7 @@ from headrace.store.deliveries import (
     dead_letters,
     delivery_counts,
     delivery_lists,
+    pauses,
     replays,
     resends,
     subscriber_rows,
@@ -150,6 +151,8 @@ SELECT i, gen_random_uuid(), 'n' || i, i FROM generate_series(1, 300) AS i;
 INSERT INTO members SELECT 1 + number % 300, email, 'viewer', 0 FROM contacts;
 INSERT INTO subscribers (id, project_id, kind, target, events, created_us, updated_us)
 SELECT 's' || number, 1 + number % 300, 'webhook', 'u', '[]', number, number FROM contacts;
+UPDATE subscribers SET paused_us = 1 WHERE id = 's7';
+UPDATE subscribers SET resume_per_second = 1, resume_from_us = 1 WHERE id = 's8';
 INSERT INTO deliveries (lane, number, id, project_id, sequence, subscriber_id, state, due_us,
     created_us, owner, lease_until_us)
 SELECT lane, sequence, 'd' || sequence, project_id, sequence,
@@ -373,6 +376,11 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "erasures.list": (erasures.LIST, "1, 100000, 50"),
     "erasures.unfinished": (erasures.UNFINISHED, "10"),
     "erasures.done": (erasures.DONE, "1"),
+    "pauses.paced": (pauses.PACED, ""),
+    "pauses.due": (pauses.DUE, "'s1', 2, 9"),
+    "pauses.paused": (pauses.PAUSED, ""),
+    "pauses.waiting": (pauses.WAITING, "'s1', 2"),
+    "subscriber_rows.set_paces": (subscriber_rows.SET_PACES, "'{s1}', '{1}', '{2}'"),
     "subscriber_rows.set_breakers": (
         subscriber_rows.SET_BREAKERS,
         "'{s1,s2}', '{NULL,NULL}', '{x,y}'",

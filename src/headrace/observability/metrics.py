@@ -181,6 +181,11 @@ def _event_queue_families(work: WorkStats, now_us: int) -> Iterator[Metric]:
         "headrace_event_queue_oldest_seconds", "Age of the oldest queued event.", age_us / 1_000_000
     )
     yield _gauge("headrace_deliveries_waiting", "Deliveries waiting to be made.", work.deliveries)
+    yield _gauge(
+        "headrace_deliveries_paused",
+        "Of those, deliveries that wait because their webhook is paused.",
+        work.paused_deliveries,
+    )
     yield _gauge("headrace_dead_letters_open", "Open dead letters.", work.dead_letters)
 
 

@@ -12,6 +12,7 @@ from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get
 from headrace.domain.deliveries.breaker import BreakerPolicy, BreakerState
+from headrace.domain.deliveries.dead_letters import PER_SECOND_MAX
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
 from headrace.pipeline.delivering.breakers import breaker_of
@@ -21,6 +22,7 @@ from headrace.store.contract.deliveries import (
     Subscriber,
     SubscriberKind,
 )
+from headrace.store.deliveries.pauses import COUNTED_MAX
 
 ROWS = 25
 DELIVERIES_ROWS = 25
@@ -86,6 +88,8 @@ def health_of(subscriber: Subscriber, recent: Sequence[DeliveryRecord], now_us: 
     until_us = None
     if not subscriber.enabled:
         state, why = "disabled", subscriber.disabled_reason or ""
+    elif subscriber.paused_us is not None:
+        state, why = "paused", f"paused on request, since {to_text(subscriber.paused_us)}"
     elif breaker.state is BreakerState.OPEN and breaker.pause_until_us > now_us:
         state, why = "paused", "it failed several times in a row"
         until_us = breaker.pause_until_us
@@ -166,12 +170,18 @@ async def subscriber_page(
         visit.project.id, subscriber.id, before=before, limit=DELIVERIES_ROWS + 1
     )
     rows = deliveries[:DELIVERIES_ROWS]
+    waiting = None
+    if subscriber.paused_us is not None or subscriber.resume_per_second is not None:
+        waiting = await visit.store.deliveries.waiting(visit.project.id, subscriber.id)
     return visit.page(
         "subscriber.html",
         status,
         subscriber=subscriber,
         is_webhook=subscriber.kind is SubscriberKind.WEBHOOK,
         health=health_of(subscriber, rows[:RECENT], visit.now_us),
+        waiting=waiting,
+        waiting_max=COUNTED_MAX,
+        per_second_max=PER_SECOND_MAX,
         deliveries=rows,
         delivery_states={state.value: state.name.lower() for state in DeliveryState},
         next_before=rows[-1].number if len(deliveries) > DELIVERIES_ROWS else None,

@@ -10,6 +10,7 @@ from headrace.backoffice.deliveries.subscribers import find_subscriber, subscrib
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get, post
 from headrace.delivery.contract import DeliveryError, Failed
+from headrace.domain.deliveries.dead_letters import check_per_second
 from headrace.domain.deliveries.subscriptions import check_patterns
 from headrace.domain.errors import ApiError
 from headrace.domain.ids import new_uuid, uuid_text
@@ -85,11 +86,32 @@ async def enable(visit: PageRequest) -> Response:
 
 
 async def disable(visit: PageRequest) -> Response:
-    """Pause deliveries; they wait, and become dead letters after three days."""
+    """Stop deliveries; they wait, and become dead letters after three days."""
     webhook = await _webhook(visit)
     await _change(visit, webhook, WebhookChange(enabled=False))
     text = "Disabled. Its deliveries wait for 72 hours before they become dead letters."
     return visit.go(_address(visit, webhook), text)
+
+
+async def pause(visit: PageRequest) -> Response:
+    """Keep deliveries waiting, however long."""
+    webhook = await _webhook(visit)
+    await _change(visit, webhook, WebhookChange(paused=True))
+    return visit.go(_address(visit, webhook), "Paused. Its deliveries wait until you resume it.")
+
+
+async def resume(visit: PageRequest) -> Response:
+    """Make the deliveries that waited, at a rate if one is given."""
+    webhook = await _webhook(visit)
+    address = _address(visit, webhook)
+    typed = visit.form.text("per_second")
+    try:
+        per_second = check_per_second(typed) if typed else None
+    except ValueError as error:
+        return visit.go(address, f"Not resumed. The rate {error}.", kind="bad")
+    await _change(visit, webhook, WebhookChange(paused=False, per_second=per_second))
+    rate = "" if per_second is None else f" at most {per_second} a second,"
+    return visit.go(address, f"Resumed. Waiting deliveries are being sent,{rate} oldest first.")
 
 
 async def _change(visit: PageRequest, webhook: Subscriber, change: WebhookChange) -> None:
@@ -175,6 +197,8 @@ SCREENS = (
     post(f"{_ONE}/edit", edit, Access.OPERATOR),
     post(f"{_ONE}/enable", enable, Access.OPERATOR),
     post(f"{_ONE}/disable", disable, Access.OPERATOR),
+    post(f"{_ONE}/pause", pause, Access.OPERATOR),
+    post(f"{_ONE}/resume", resume, Access.OPERATOR),
     post(f"{_ONE}/test", test, Access.OPERATOR),
     post(f"{_ONE}/rotate", rotate, Access.OPERATOR),
     post(f"{_ONE}/delete", delete, Access.OPERATOR),

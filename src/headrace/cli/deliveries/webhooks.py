@@ -13,10 +13,12 @@ from headrace.cli.shared.listing import Limit, print_list
 from headrace.cli.shared.output import AsJson, print_json
 from headrace.cli.shared.settings import CLIENT, with_settings
 from headrace.config import Settings
+from headrace.domain.deliveries.dead_letters import PER_SECOND_MAX
 from headrace.domain.ids import UUID_TEXT
 
 app = typer.Typer(
-    help="Create, list, test, enable, disable and delete webhooks.", no_args_is_help=True
+    help="Create, list, test, pause, resume, enable, disable and delete webhooks.",
+    no_args_is_help=True,
 )
 
 WebhookId = Annotated[str, typer.Argument(metavar="ID", help="ID of the webhook.")]
@@ -29,7 +31,7 @@ def list_(settings: Settings, limit: Limit = 50, as_json: AsJson = False) -> Non
 
     Example: headrace webhooks list
     """
-    columns = ("id", "url", "events", "enabled", "disabled_reason", "paused_until")
+    columns = ("id", "url", "events", "enabled", "disabled_reason", "paused", "paused_until")
     print_list(settings, "/webhooks", {}, columns, limit=limit, as_json=as_json)
 
 
@@ -84,7 +86,8 @@ def enable(settings: Settings, webhook_id: WebhookId, as_json: AsJson = False) -
 
     Example: headrace webhooks enable 0198c2c0-...
     """
-    _change(settings, webhook_id, enabled=True, as_json=as_json)
+    data = _change(settings, webhook_id, {"enabled": True})
+    _print_state(data, "enabled" if data["enabled"] else "disabled", as_json=as_json)
 
 
 @app.command()
@@ -94,7 +97,46 @@ def disable(settings: Settings, webhook_id: WebhookId, as_json: AsJson = False) 
 
     Example: headrace webhooks disable 0198c2c0-...
     """
-    _change(settings, webhook_id, enabled=False, as_json=as_json)
+    data = _change(settings, webhook_id, {"enabled": False})
+    _print_state(data, "enabled" if data["enabled"] else "disabled", as_json=as_json)
+
+
+@app.command()
+@with_settings(*CLIENT)
+def pause(settings: Settings, webhook_id: WebhookId, as_json: AsJson = False) -> None:
+    """Pause a webhook; its deliveries wait, however long, until it is resumed.
+
+    Example: headrace webhooks pause 0198c2c0-...
+    """
+    data = _change(settings, webhook_id, {"paused": True})
+    _print_state(data, "paused", as_json=as_json)
+
+
+@app.command()
+@with_settings(*CLIENT)
+def resume(
+    settings: Settings,
+    webhook_id: WebhookId,
+    per_second: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=PER_SECOND_MAX,
+            help="Deliveries a second until none is due; as fast as it accepts them if omitted.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Resume a paused webhook; deliveries that waited are made.
+
+    Example: headrace webhooks resume 0198c2c0-... --per-second 20
+    """
+    fields: dict[str, Any] = {"paused": False}
+    if per_second is not None:
+        fields["per_second"] = per_second
+    data = _change(settings, webhook_id, fields)
+    rate = "" if data["per_second"] is None else f" at {data['per_second']} a second"
+    _print_state(data, f"resumed{rate}", as_json=as_json)
 
 
 @app.command()
@@ -126,14 +168,18 @@ def deliveries(
     print_list(settings, path, {}, columns, limit=limit, as_json=as_json)
 
 
-def _change(settings: Settings, webhook_id: str, *, enabled: bool, as_json: bool) -> None:
-    body = msgspec.json.encode({"enabled": enabled})
+def _change(settings: Settings, webhook_id: str, fields: dict[str, Any]) -> dict[str, Any]:
     path = f"/webhooks/{_id(webhook_id)}"
-    data = ask(client_of(settings), "PATCH", path, body).json()["data"]
+    response = ask(client_of(settings), "PATCH", path, msgspec.json.encode(fields))
+    data: dict[str, Any] = response.json()["data"]
+    return data
+
+
+def _print_state(data: dict[str, Any], state: str, *, as_json: bool) -> None:
     if as_json:
         print_json(data)
     else:
-        typer.echo(f"{'enabled' if data['enabled'] else 'disabled'} {data['id']}")
+        typer.echo(f"{state} {data['id']}")
 
 
 def _id(text: str) -> str:

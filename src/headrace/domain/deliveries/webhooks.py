@@ -6,12 +6,14 @@ from typing import Any
 
 import msgspec
 
+from headrace.domain.deliveries.dead_letters import read_per_second
 from headrace.domain.deliveries.subscriptions import check_patterns
 from headrace.domain.events.problems import read_object
 from headrace.domain.json_fields import FieldReader, kind_of, text_problem
 from headrace.domain.labels import check_description
 
-MEMBERS = ("url", "events", "description", "enabled")
+MEMBERS = ("url", "events", "description", "enabled", "paused")
+_CHANGE_MEMBERS = (*MEMBERS, "per_second")
 
 
 class WebhookFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +23,8 @@ class WebhookFields(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[str, ...] | None
     description: str | None
     enabled: bool | None
+    paused: bool | None
+    per_second: int | None
 
 
 def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, FieldReader]:
@@ -28,7 +32,7 @@ def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, Field
 
     Args:
         body: JSON text.
-        required: whether `url` and `events` are required.
+        required: whether it is a new webhook: `url` and `events` are required.
 
     Returns:
         The fields, and the problems so far: the caller checks the URL, adds to them and raises.
@@ -36,7 +40,8 @@ def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, Field
     Raises:
         ApiError: 400 if it is not a JSON object.
     """
-    check = FieldReader(read_object(body), MEMBERS, "a webhook")
+    members = MEMBERS if required else _CHANGE_MEMBERS
+    check = FieldReader(read_object(body), members, "a webhook")
     if required:
         check.require("url", "events")
     fields = WebhookFields(
@@ -44,6 +49,8 @@ def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, Field
         events=_events(check),
         description=check.text("description", check_description),
         enabled=check.flag("enabled"),
+        paused=check.flag("paused"),
+        per_second=None if required else _per_second(check),
     )
     return fields, check
 
@@ -56,6 +63,14 @@ def reject_fields(body: bytes, what: str) -> None:
     """
     if body:
         FieldReader(read_object(body), (), what).raise_if_any()
+
+
+def _per_second(check: FieldReader) -> int | None:
+    if check.members.get("per_second") is None:
+        return None
+    if check.members.get("paused") is not False:
+        check.add("per_second", "can only be sent with paused: false")
+    return read_per_second(check)
 
 
 def _events(check: FieldReader) -> tuple[str, ...] | None:

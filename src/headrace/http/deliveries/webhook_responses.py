@@ -8,6 +8,7 @@ import msgspec
 
 from headrace.delivery.contract import AttemptOutcome, Failed
 from headrace.domain.deliveries.breaker import BreakerPolicy, BreakerState
+from headrace.domain.deliveries.dead_letters import PER_SECOND_MAX
 from headrace.domain.deliveries.subscriptions import PATTERNS_MAX
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
@@ -33,7 +34,10 @@ _EVENTS = about(
     "Names, prefixes such as order.*, or * for all events.", minItems=1, maxItems=PATTERNS_MAX
 )
 _Pattern = Annotated[str, about(**EVENT_PATTERN)]
-_Enabled = Annotated[bool | None, about("true also ends a pause.")]
+_Enabled = Annotated[bool | None, about("true also ends a pause of the circuit breaker.")]
+_Paused = Annotated[
+    bool | None, about("true: deliveries are created and wait until it is false again.")
+]
 
 
 class WebhookCreate(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,6 +47,7 @@ class WebhookCreate(msgspec.Struct, forbid_unknown_fields=True):
     events: Annotated[list[_Pattern], _EVENTS]
     description: Description | None = None
     enabled: bool | None = None
+    paused: _Paused = None
 
 
 class WebhookUpdate(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,6 +57,16 @@ class WebhookUpdate(msgspec.Struct, forbid_unknown_fields=True):
     events: Annotated[list[_Pattern] | None, _EVENTS] = None
     description: Description | None = None
     enabled: _Enabled = None
+    paused: _Paused = None
+    per_second: Annotated[
+        int | None,
+        about(
+            "Only with `paused: false`: deliveries a second until none is due. As fast as the "
+            "endpoint accepts them if omitted.",
+            minimum=1,
+            maximum=PER_SECOND_MAX,
+        ),
+    ] = None
 
 
 class WebhookResponse(msgspec.Struct, kw_only=True):
@@ -63,11 +78,16 @@ class WebhookResponse(msgspec.Struct, kw_only=True):
     description: str
     enabled: bool
     disabled_reason: Annotated[str | None, about("Null while it is enabled.")]
+    paused: Annotated[bool, about("Whether deliveries wait because it was paused on request.")]
+    paused_at: Annotated[Time | None, about("Since when; null while it is not paused.")]
+    per_second: Annotated[
+        int | None, about("Set after a pause, until no delivery is due: the rate that was chosen.")
+    ]
     paused_until: Annotated[
         Time | None,
         about(
-            "Set while deliveries are paused because the endpoint fails; at this time one delivery "
-            "is attempted."
+            "Set while the circuit breaker pauses deliveries because the endpoint fails; at this "
+            "time one delivery is attempted."
         ),
     ]
     previous_secret_until: Annotated[
@@ -115,7 +135,9 @@ class DeliveryResponse(msgspec.Struct, kw_only=True):
     status: DeliveryStatus
     created_at: Time
     finished_at: Annotated[Time | None, about("Null while it is not finished.")]
-    next_attempt_at: Annotated[Time | None, about("Null if no attempt is scheduled.")]
+    next_attempt_at: Annotated[
+        Time | None, about("Null if no attempt is scheduled, as while paused.")
+    ]
     last_error: str | None
     attempts: Annotated[list[DeliveryAttemptResponse], about("Oldest first, the last 30.")]
 
@@ -134,7 +156,7 @@ class WebhookTestResponse(msgspec.Struct, kw_only=True):
 
 def _webhook_fields(webhook: Subscriber) -> dict[str, object]:
     breaker = breaker_of(webhook.breaker, BreakerPolicy())
-    paused = breaker.state is BreakerState.OPEN
+    failing = breaker.state is BreakerState.OPEN
     until_us = webhook.previous_until_us
     return {
         "id": webhook.id,
@@ -143,7 +165,10 @@ def _webhook_fields(webhook: Subscriber) -> dict[str, object]:
         "description": webhook.description,
         "enabled": webhook.enabled,
         "disabled_reason": webhook.disabled_reason,
-        "paused_until": to_text(breaker.pause_until_us) if paused else None,
+        "paused": webhook.paused_us is not None,
+        "paused_at": None if webhook.paused_us is None else to_text(webhook.paused_us),
+        "per_second": webhook.resume_per_second,
+        "paused_until": to_text(breaker.pause_until_us) if failing else None,
         "previous_secret_until": None if until_us is None else to_text(until_us),
         "created_at": to_text(webhook.created_us),
         "updated_at": to_text(webhook.updated_us),
@@ -160,10 +185,10 @@ def webhook_created(webhook: Subscriber, secret: str) -> WebhookCreated:
     return msgspec.convert(_webhook_fields(webhook) | {"secret": secret}, WebhookCreated)
 
 
-def delivery_response(delivery: DeliveryRecord) -> DeliveryResponse:
-    """A delivery as the API shows it."""
+def delivery_response(delivery: DeliveryRecord, webhook: Subscriber) -> DeliveryResponse:
+    """A delivery of a webhook as the API shows it."""
     finished_us = delivery.finished_us
-    waits = delivery.state in _WAITING
+    scheduled = delivery.state in _WAITING and webhook.paused_us is None
     return DeliveryResponse(
         id=delivery.id,
         event_id=None if delivery.event_id is None else uuid_text(delivery.event_id),
@@ -171,7 +196,7 @@ def delivery_response(delivery: DeliveryRecord) -> DeliveryResponse:
         status=_STATUS_NAMES[delivery.state],
         created_at=to_text(delivery.created_us),
         finished_at=None if finished_us is None else to_text(finished_us),
-        next_attempt_at=to_text(delivery.due_us) if waits else None,
+        next_attempt_at=to_text(delivery.due_us) if scheduled else None,
         last_error=delivery.last_error,
         attempts=[_attempt_response(attempt) for attempt in delivery.attempts],
     )

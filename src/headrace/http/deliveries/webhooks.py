@@ -63,6 +63,7 @@ async def create_webhook(request: Request) -> Response:
         events=fields.events or (),
         description=fields.description or "",
         enabled=fields.enabled is not False,
+        paused=fields.paused is True,
         secret=secret,
     )
     try:
@@ -114,6 +115,8 @@ async def patch_webhook(request: Request) -> Response:
         events=fields.events,
         description=fields.description,
         enabled=fields.enabled,
+        paused=fields.paused,
+        per_second=fields.per_second,
     )
     changed = await _store(context).update(
         context.project_id, webhook_id, change, actor=_actor(context)
@@ -164,7 +167,7 @@ async def list_deliveries(request: Request) -> Response:
         webhook.project_id, webhook.id, before=before, limit=limit + 1
     )
     following = cursors.make(found[limit - 1].number, scope) if len(found) > limit else None
-    shown = [delivery_response(delivery) for delivery in found[:limit]]
+    shown = [delivery_response(delivery, webhook) for delivery in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -225,8 +228,8 @@ ROUTES = (
         name="patchWebhook",
         summary="Change a webhook",
         description="Fields that are absent or null are not changed; `enabled: true` "
-        "also ends "
-        "a pause.",
+        "also ends a pause of the circuit breaker. `paused: true` keeps deliveries waiting until "
+        "`paused: false`, with `per_second` to send at most so many a second until none is due.",
         bodies=json_body(WebhookUpdate, example={"enabled": True}),
         responses=(ok("The updated webhook.", WebhookResponse),),
     ),

@@ -2,7 +2,7 @@
 
 1. Record ended attempts, in one transaction with their consequences and the breakers.
 2. Renew leases, reclaim deliveries of dead workers, expire those without a subscriber, announce
-   handlers.
+   handlers, end the rates of webhooks that have caught up after a pause.
 3. Scan for queues with due deliveries, assign the free slots, claim, and start the attempts.
 
 A subscriber uses at most its share of the slots, and none while its breaker is open. So one that
@@ -58,6 +58,8 @@ class DelivererOptions:
     rescue_s: float = 5.0
     expire_s: float = 30.0
     announce_s: float = 30.0
+    #: Interval of ending the rates of webhooks that were paused and have caught up.
+    pace_s: float = 5.0
     #: Interval of writing counts: a crash loses no more than this.
     count_s: float = 5.0
     #: Rows of one transaction of reclaiming and expiring.
@@ -230,6 +232,8 @@ class Deliverer:
             expired = await self._store.expire_unroutable(options.upkeep_max)
             self.stats.unroutable += expired
             self._again_if(expired, "expire_unroutable")
+        if is_due("pace", options.pace_s):
+            await self._store.end_paces()
         if is_due("count", options.count_s):
             await self._counter.write()
 

@@ -32,6 +32,7 @@ from headrace.store.contract.trace import TracedDeadLetter, TracedSubscriber, Tr
 _PATTERNS_SHOWN_MAX = 5
 _NAMES_SHOWN_MAX = 3
 _DELETED = "a deleted subscriber"
+_WAITING = (DeliveryState.PENDING, DeliveryState.RETRYING)
 
 
 def subscriber_moments(facts: TraceFacts) -> Iterator[Moment]:
@@ -39,11 +40,13 @@ def subscriber_moments(facts: TraceFacts) -> Iterator[Moment]:
     if facts.processed_us is None:
         return
     names = _names(facts.subscribers)
+    paused = {each.id for each in facts.subscribers if each.paused_us is not None}
     for delivery in facts.deliveries:
         name = names.get(delivery.subscriber_id, _DELETED)
         # What matched was queued with the processing itself.
         requested = delivery.created_us > facts.processed_us
-        yield _matched(delivery, name, requested=requested)
+        held = delivery.subscriber_id in paused and delivery.state in _WAITING
+        yield _matched(delivery, name, requested=requested, held=held)
     got = {delivery.subscriber_id for delivery in facts.deliveries}
     others = [each for each in facts.subscribers if each.id not in got]
     unwanted = [each for each in others if not _wants(each, facts.event.event)]
@@ -59,13 +62,14 @@ def subscriber_moments(facts: TraceFacts) -> Iterator[Moment]:
 def delivery_moments(facts: TraceFacts) -> Iterator[Moment]:
     """Every stored attempt, and when a delivery was last sent again."""
     names = _names(facts.subscribers)
+    paused = {each.id for each in facts.subscribers if each.paused_us is not None}
     for delivery in facts.deliveries:
         name = names.get(delivery.subscriber_id, _DELETED)
         if delivery.resent_us is not None and not _shown(delivery, facts.dead_letters):
             yield _resent(delivery, delivery.resent_us, name)
         numbers = _attempt_numbers(delivery, facts.dead_letters)
         for attempt, number in zip(delivery.attempts, numbers, strict=True):
-            yield _attempted(delivery, attempt, number, name)
+            yield _attempted(delivery, attempt, number, name, held=delivery.subscriber_id in paused)
 
 
 def _names(subscribers: Sequence[TracedSubscriber]) -> dict[str, str]:
@@ -160,8 +164,10 @@ def _resent(delivery: DeliveryRecord, at_us: int, name: str) -> Moment:
     return Moment(at_us, entry, detail=1)
 
 
-def _matched(delivery: DeliveryRecord, name: str, *, requested: bool) -> Moment:
+def _matched(delivery: DeliveryRecord, name: str, *, requested: bool, held: bool) -> Moment:
     what = f"delivery queued on request{_by(delivery)}" if requested else "matched; delivery queued"
+    if held:
+        what = f"{what}; it waits because the webhook is paused"
     named = f"{name[0].upper()}{name[1:]}"
     entry = TraceEntry(
         at=to_text(delivery.created_us),
@@ -232,11 +238,13 @@ def _reason_now(subscriber: TracedSubscriber, event: str, at_us: int) -> str | N
     return None
 
 
-def _attempted(delivery: DeliveryRecord, attempt: Attempt, number: int, name: str) -> Moment:
+def _attempted(
+    delivery: DeliveryRecord, attempt: Attempt, number: int, name: str, *, held: bool
+) -> Moment:
     worked = attempt.cause is None
     took = duration_text(attempt.duration_us)
     with_status = f" with status {attempt.http_status}" if attempt.http_status is not None else ""
-    retry_us = _retry_us(delivery, attempt)
+    retry_us = None if held else _retry_us(delivery, attempt)
     follows = f"; next retry at {to_text(retry_us)}" if retry_us is not None else ""
     end_us = attempt.at_us + attempt.duration_us
     entry = TraceEntry(

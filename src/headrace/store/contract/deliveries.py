@@ -101,6 +101,10 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
     previous_until_us: int | None
     #: State of the circuit breaker as `pipeline.delivering.breakers` writes it; None: closed.
     breaker: str | None
+    #: Since when its owner keeps its deliveries waiting; None: they are made.
+    paused_us: int | None = None
+    #: Deliveries a second after a pause, until none is due; None: as fast as it accepts them.
+    resume_per_second: int | None = None
     #: Unique among the subscribers of a project, so it is also the cursor of lists.
     created_us: int
     updated_us: int
@@ -116,6 +120,8 @@ class NewWebhook(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     enabled: bool
     secret: str
+    #: Whether its deliveries wait from the beginning.
+    paused: bool = False
 
 
 class WebhookChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +132,10 @@ class WebhookChange(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     #: True also resets the breaker: its owner states that it works again.
     enabled: bool | None = None
+    #: False ends a pause.
+    paused: bool | None = None
+    #: With `paused=False`: deliveries a second until none is due; also changes such a rate.
+    per_second: int | None = None
 
 
 class LoadedHandler(msgspec.Struct, frozen=True):

@@ -193,6 +193,8 @@ class WorkStats(msgspec.Struct, frozen=True):
     dead_letters: int
     #: Time of receipt of the oldest waiting event; None when none waits.
     oldest_us: int | None
+    #: Of the deliveries: those of paused webhooks.
+    paused_deliveries: int = 0
 
 
 class SubscriberRule(msgspec.Struct, frozen=True):

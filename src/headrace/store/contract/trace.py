@@ -50,6 +50,8 @@ class TracedSubscriber(msgspec.Struct, frozen=True, kw_only=True):
     disabled_us: int | None
     created_us: int
     updated_us: int
+    #: Since when its owner keeps deliveries waiting; None: they are made.
+    paused_us: int | None = None
 
 
 class TracedDeadLetter(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from headrace.store.contract.deliveries import (
 )
 from headrace.store.deliveries.claim_ends import Outcomes, find_lost, finish, take_back
 from headrace.store.deliveries.delivery_lists import deliveries_of_event, deliveries_of_subscriber
+from headrace.store.deliveries.pauses import count_waiting, end_paces, find_caught_up
 from headrace.store.deliveries.subscriber_rows import breakers_of, disable_gone, set_breakers
 from headrace.store.deliveries.unroutable import expire_unroutable, find_unroutable
 from headrace.store.engine.plans import BY_KEYS
@@ -179,6 +180,13 @@ class Deliveries(ABC):
             self._unroutable_after = after
         return count
 
+    async def end_paces(self) -> None:
+        """Let webhooks run free again that were paused and have nothing due any more."""
+        now_us = self._clock_us()
+        ended = await self._database.read(lambda tx: find_caught_up(tx, now_us))
+        if ended:
+            await self._database.write(lambda tx: end_paces(tx, ended))
+
     async def list(
         self, project_id: int, subscriber_id: str, *, before: int | None, limit: int
     ) -> Sequence[DeliveryRecord]:
@@ -186,6 +194,10 @@ class Deliveries(ABC):
         return await self._database.read(
             lambda tx: deliveries_of_subscriber(tx, project_id, subscriber_id, before, limit)
         )
+
+    async def waiting(self, project_id: int, subscriber_id: str) -> int:
+        """How many wait for a subscriber, counted up to `COUNTED_MAX` of `pauses`."""
+        return await self._database.read(lambda tx: count_waiting(tx, project_id, subscriber_id))
 
     async def of_event(self, project_id: int, sequence: int) -> Sequence[DeliveryRecord]:
         """Deliveries of one event, oldest first: for its trace."""

@@ -6,12 +6,13 @@ locked before it, never after.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from headrace.delivery.contract import HandlerTarget, WebhookTarget
+from headrace.domain.deliveries.pace import Pace
 from headrace.store.access.audit import write_audit
 from headrace.store.contract.deliveries import (
     SWITCHED_OFF,
@@ -28,8 +29,11 @@ from headrace.store.engine.transaction import Transaction
 
 COLUMNS = (
     "id, project_id, kind, target, events, description, enabled, disabled_reason, secret, "
-    "previous_secret, previous_until_us, breaker, created_us, updated_us"
+    "previous_secret, previous_until_us, breaker, paused_us, resume_per_second, created_us, "
+    "updated_us"
 )
+#: Of a claim.
+TARGET_COLUMNS = "kind, target, secret, previous_secret, previous_until_us"
 _NAMES = tuple(name.strip() for name in COLUMNS.split(","))
 _GET = sql(
     f"SELECT {COLUMNS} FROM subscribers WHERE id = $1 AND project_id = $2 AND kind = 'webhook'"
@@ -50,6 +54,12 @@ FROM unnest($1::text[], $2::text[], $3::text[]) AS c (id, before, after)
 WHERE subscribers.id = c.id AND subscribers.breaker IS NOT DISTINCT FROM c.before
 RETURNING subscribers.id
 """)
+SET_PACES = sql("""
+UPDATE subscribers SET resume_from_us = c.after
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS c (id, before, after)
+WHERE subscribers.id = c.id AND subscribers.resume_from_us = c.before
+RETURNING subscribers.id
+""")
 _BREAKERS = sql("SELECT id, breaker FROM subscribers WHERE id = ANY($1::text[])")
 
 
@@ -63,6 +73,9 @@ class WebhookValues(msgspec.Struct, frozen=True):
     disabled_reason: str | None
     disabled_us: int | None
     forget_breaker: bool
+    paused_us: int | None
+    resume_per_second: int | None
+    resume_from_us: int | None
 
 
 def subscriber(row: Iterable[Any], now_us: int) -> Subscriber:
@@ -92,8 +105,20 @@ def valid_secrets(
     return secrets
 
 
+def pace_of(per_second: int | None, from_us: int | None) -> Pace | None:
+    """The pace of a webhook; None: deliveries need not wait."""
+    if per_second is None or from_us is None:
+        return None
+    return Pace(per_second=per_second, from_us=from_us)
+
+
+def due_within(pace: Pace | None, due: int, now_us: int) -> int:
+    """How many of those due may begin now."""
+    return due if pace is None else min(due, pace.allowed(now_us))
+
+
 def target_of(row: Sequence[Any], now_us: int) -> WebhookTarget | HandlerTarget:
-    """Where to deliver. Columns: kind, target, secret, previous_secret, previous_until_us."""
+    """Where to deliver, from `TARGET_COLUMNS`."""
     kind, target, secret, previous, previous_until_us = row
     if kind == SubscriberKind.HANDLER:
         return HandlerTarget(name=target)
@@ -105,14 +130,14 @@ def new_values(webhook: NewWebhook, now_us: int, created_us: int) -> tuple[Any, 
     """Values of a new webhook.
 
     Columns: id, project_id, target, events, description, enabled, disabled_reason, disabled_us,
-    secret, created_us, updated_us.
+    secret, created_us, updated_us, paused_us.
     """
     off = not webhook.enabled
     disabled = (SWITCHED_OFF, now_us) if off else (None, None)
     fixed = (webhook.id, webhook.project_id, webhook.url, patterns_text(webhook.events))
     return (
         *(*fixed, webhook.description, webhook.enabled, *disabled),
-        *(webhook.secret, created_us, now_us),
+        *(webhook.secret, created_us, now_us, now_us if webhook.paused else None),
     )
 
 
@@ -123,6 +148,8 @@ def changes_of(before: Subscriber, change: WebhookChange) -> dict[str, dict[str,
         "events": before.events,
         "description": before.description,
         "enabled": before.enabled,
+        "paused": before.paused_us is not None,
+        "per_second": before.resume_per_second,
     }
     wanted = {name: getattr(change, name) for name in held}
     return {
@@ -132,10 +159,34 @@ def changes_of(before: Subscriber, change: WebhookChange) -> dict[str, dict[str,
     }
 
 
+def audit_entries(
+    subscriber_id: str, changes: dict[str, dict[str, Any]], change: WebhookChange
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Action and detail of each entry of the audit log for a change: a pause has its own."""
+    changes = dict(changes)
+    paused = changes.pop("paused", None)
+    if paused is not None:
+        changes.pop("per_second", None)
+        detail: dict[str, Any] = {"subscriber": subscriber_id}
+        if change.per_second is not None:
+            detail["per_second"] = change.per_second
+        yield ("webhook.pause" if paused["to"] else "webhook.resume"), detail
+    if changes or paused is None:
+        yield "webhook.update", {"subscriber": subscriber_id, "changes": changes}
+
+
 def changed_values(
-    before: Subscriber, change: WebhookChange, disabled_us: int | None, now_us: int
+    before: Subscriber,
+    change: WebhookChange,
+    unseen: tuple[int | None, int | None],
+    now_us: int,
 ) -> WebhookValues:
-    """A webhook as it is after a change; `disabled_us` as it was before."""
+    """A webhook as it is after a change.
+
+    Args:
+        unseen: `disabled_us` and `resume_from_us` as they were before.
+    """
+    disabled_us, _ = unseen
     enabled = before.enabled if change.enabled is None else change.enabled
     switched_off = before.enabled and not enabled
     reason = SWITCHED_OFF if switched_off else before.disabled_reason
@@ -148,7 +199,26 @@ def changed_values(
         disabled_us=None if enabled else (now_us if switched_off else disabled_us),
         # The breaker of one URL says nothing about another.
         forget_breaker=bool(change.enabled) or change.url is not None,
+        **_pause_values(before, change, unseen[1], now_us),
     )
+
+
+def _pause_values(
+    before: Subscriber, change: WebhookChange, from_us: int | None, now_us: int
+) -> dict[str, int | None]:
+    """The columns of a pause, and of the rate after it, as they are after a change."""
+    paused_us, per_second = before.paused_us, before.resume_per_second
+    if change.paused is True:
+        paused_us = now_us if paused_us is None else paused_us
+        per_second = from_us = None
+    elif change.paused is False and (paused_us is not None or change.per_second is not None):
+        paused_us, per_second = None, change.per_second
+        from_us = None if per_second is None else now_us
+    return {
+        "paused_us": paused_us,
+        "resume_per_second": per_second,
+        "resume_from_us": from_us,
+    }
 
 
 def patterns_text(events: Sequence[str]) -> str:
@@ -223,6 +293,18 @@ async def set_breakers(tx: Transaction, changes: Sequence[BreakerChange]) -> fro
         return frozenset()
     rows = await tx.rows(SET_BREAKERS, *columns_of(real, 3))
     return frozenset(change[0] for change in real) - {row[0] for row in rows}
+
+
+async def set_paces(tx: Transaction, changes: Sequence[tuple[str, int, int]]) -> frozenset[str]:
+    """Use up what paces allow; returns subscribers whose pace has changed since.
+
+    Args:
+        changes: id of the subscriber, and `resume_from_us` before and after.
+    """
+    if not changes:
+        return frozenset()
+    rows = await tx.rows(SET_PACES, *columns_of(sorted(changes), 3))
+    return frozenset(change[0] for change in changes) - {row[0] for row in rows}
 
 
 async def breakers_of(tx: Transaction, ids: Collection[str]) -> dict[str, str | None]:

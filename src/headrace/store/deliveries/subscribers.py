@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ from headrace.store.contract.deliveries import (
 from headrace.store.deliveries.loaded_handlers import announce
 from headrace.store.deliveries.subscriber_rows import (
     COLUMNS,
+    audit_entries,
     changed_values,
     changes_of,
     find_webhook,
@@ -49,14 +50,15 @@ _COUNT = sql(
 )
 _INSERT = sql(
     "INSERT INTO subscribers (id, project_id, kind, target, events, description, enabled, "
-    "disabled_reason, disabled_us, secret, created_us, updated_us) "
-    "VALUES ($1, $2, 'webhook', $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+    "disabled_reason, disabled_us, secret, created_us, updated_us, paused_us) "
+    "VALUES ($1, $2, 'webhook', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 )
-_DISABLED = sql("SELECT disabled_us FROM subscribers WHERE id = $1")
+_UNSEEN = sql("SELECT disabled_us, resume_from_us FROM subscribers WHERE id = $1")
 _UPDATE = sql(
     "UPDATE subscribers SET target = $1, events = $2, description = $3, enabled = $4, "
     "disabled_reason = $5, disabled_us = $6, breaker = CASE WHEN $7 THEN NULL ELSE breaker END, "
-    "updated_us = $8 WHERE id = $9"
+    "paused_us = $8, resume_per_second = $9, resume_from_us = $10, updated_us = $11 "
+    "WHERE id = $12"
 )
 _ROTATE = sql(
     "UPDATE subscribers SET previous_secret = secret, previous_until_us = $1, secret = $2, "
@@ -94,7 +96,13 @@ class Subscribers:
             if count >= WEBHOOKS_MAX:
                 raise TooManyWebhooksError
             await tx.run(_INSERT, *new_values(webhook, now_us, max(now_us, last_us + 1)))
-            detail = {"subscriber": webhook.id, "url": webhook.url, "events": webhook.events}
+            detail: dict[str, Any] = {
+                "subscriber": webhook.id,
+                "url": webhook.url,
+                "events": webhook.events,
+            }
+            if webhook.paused:
+                detail["paused"] = True
             await note_change(tx, now_us, actor, project_id, "webhook.create", detail)
             return await _required(tx, project_id, webhook.id, now_us)
 
@@ -142,11 +150,11 @@ class Subscribers:
             changes = changes_of(before, change)
             # Enabling an enabled one still closes its breaker.
             if changes or (change.enabled and before.breaker is not None):
-                disabled_us = await tx.value(_DISABLED, subscriber_id)
-                values = changed_values(before, change, disabled_us, now_us)
+                row = await tx.row(_UNSEEN, subscriber_id) or (None, None)
+                values = changed_values(before, change, (row[0], row[1]), now_us)
                 await tx.run(_UPDATE, *msgspec.structs.astuple(values), now_us, subscriber_id)
-                detail = {"subscriber": subscriber_id, "changes": changes}
-                await note_change(tx, now_us, actor, project_id, "webhook.update", detail)
+                for action, detail in audit_entries(subscriber_id, changes, change):
+                    await note_change(tx, now_us, actor, project_id, action, detail)
             return await _required(tx, project_id, subscriber_id, now_us)
 
         return await self._change(work)

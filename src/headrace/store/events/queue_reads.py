@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from headrace.store.contract.processing import SubscriberRule, WorkStats
+from headrace.store.deliveries.pauses import count_paused
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.engine.transaction import Transaction
 
@@ -51,6 +52,7 @@ async def read_stats(tx: Transaction) -> WorkStats:
         deliveries=await tx.value(DELIVERIES),
         dead_letters=await tx.value(DEAD_LETTERS),
         oldest_us=await _oldest(tx),
+        paused_deliveries=await count_paused(tx),
     )
 
 

@@ -16,7 +16,8 @@ DEAD_LETTER_COLUMNS = (
     "closed_by, reason"
 )
 SUBSCRIBER_COLUMNS = (
-    "id, kind, target, events, enabled, disabled_reason, disabled_us, created_us, updated_us"
+    "id, kind, target, events, enabled, disabled_reason, disabled_us, created_us, updated_us, "
+    "paused_us"
 )
 
 
@@ -47,7 +48,8 @@ def traced_dead_letter(row: Sequence[Any]) -> TracedDeadLetter:
 
 def traced_subscriber(row: Sequence[Any]) -> TracedSubscriber:
     """A subscriber from `SUBSCRIBER_COLUMNS`."""
-    subscriber_id, kind, target, events, enabled, reason, disabled_us, created_us, updated_us = row
+    subscriber_id, kind, target, events, enabled, reason, disabled_us, *rest = row
+    created_us, updated_us, paused_us = rest
     return TracedSubscriber(
         id=subscriber_id,
         kind=SubscriberKind(kind),
@@ -58,4 +60,5 @@ def traced_subscriber(row: Sequence[Any]) -> TracedSubscriber:
         disabled_us=disabled_us,
         created_us=created_us,
         updated_us=updated_us,
+        paused_us=paused_us,
     )

@@ -52,8 +52,8 @@ NEW_DEAD_LETTERS = sql(
     f"AND dead_lettered_us > $2 AND state = 0 LIMIT {_COUNTED_MAX}) AS n"
 )
 _SUBSCRIBERS = sql(
-    "SELECT id, project_id, kind, target, enabled, disabled_reason, breaker FROM subscribers "
-    f"ORDER BY id LIMIT {SUBSCRIBERS_MAX}"
+    "SELECT id, project_id, kind, target, enabled, disabled_reason, breaker, paused_us "
+    f"FROM subscribers ORDER BY id LIMIT {SUBSCRIBERS_MAX}"
 )
 ENDED_DELIVERIES = sql(
     "SELECT state FROM deliveries WHERE subscriber_id = $1 AND state IN (2, 3, 4) "
@@ -152,12 +152,16 @@ async def _mail_queue(tx: Transaction, project_id: int, now_us: int) -> Reading:
 
 async def _subscribers(tx: Transaction) -> list[Reading]:
     found: list[Reading] = []
-    for own_id, project_id, kind, target, enabled, reason, breaker in await tx.rows(_SUBSCRIBERS):
+    for own_id, project_id, kind, target, *state in await tx.rows(_SUBSCRIBERS):
+        enabled, reason, breaker, paused_us = state
         name = f"{kind} {target.partition('?')[0][:200]}"
         if not enabled:
             bad = bool(reason) and reason not in _KNOWN_REASONS
             detail = f"{name} is disabled: {reason}"
             found.append(_reading(project_id, AlertKind.SUBSCRIBER_DISABLED, own_id, bad, detail))
+            continue
+        if paused_us is not None:
+            # Nothing is delivered until its owner resumes it, so nothing fails.
             continue
         states = [row[0] for row in await tx.rows(ENDED_DELIVERIES, own_id)]
         always = len(states) >= FAILURES_MIN and 3 not in states

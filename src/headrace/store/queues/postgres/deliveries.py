@@ -19,7 +19,11 @@ from headrace.store.engine.postgres.sequences import SequenceAllocator
 from headrace.store.engine.postgres.transaction import PostgresDatabase, PostgresTransaction
 from headrace.store.engine.transaction import Transaction
 from headrace.store.queues.postgres import delivery_claims
-from headrace.store.queues.postgres.delivery_claims import BreakerLostError, ClaimCandidates, Claims
+from headrace.store.queues.postgres.delivery_claims import (
+    ClaimCandidates,
+    Claims,
+    SubscriberChangedError,
+)
 from headrace.store.queues.postgres.delivery_outcomes import PostgresOutcomes
 from headrace.store.queues.postgres.due_scanner import DueScanner
 from headrace.store.queues.postgres.rollups import add_rollups
@@ -77,7 +81,7 @@ class PostgresDeliveries(Deliveries):
             await self._due.scan(connection, lanes, now_us)
             places = book.after(after, limit)
             found = [(place, book.due(place, due_max)) for place in places]
-            queues, removed = await delivery_claims.queues_of(connection, found, handlers)
+            queues, removed = await delivery_claims.queues_of(connection, found, handlers, now_us)
             for place in removed:
                 book.forget(place)
             return QueuePage(queues, places[-1] if len(places) == limit else None)
@@ -140,7 +144,7 @@ class PostgresDeliveries(Deliveries):
 
             try:
                 claims = await self._write(work)
-            except BreakerLostError as error:
+            except SubscriberChangedError as error:
                 lost = error.args[0]
                 skipped += [
                     candidate for candidate in candidates if candidate[0].subscriber_id in lost

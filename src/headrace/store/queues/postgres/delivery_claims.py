@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from headrace.domain.deliveries.pace import Pace
 from headrace.domain.events.event import StoredEvent
 from headrace.domain.ids import lane_of_id
 from headrace.store.contract.deliveries import (
@@ -17,17 +19,27 @@ from headrace.store.contract.deliveries import (
 )
 from headrace.store.contract.processing import LEASE_US
 from headrace.store.deliveries.endings import ClaimedRow
-from headrace.store.deliveries.subscriber_rows import set_breakers, target_of
+from headrace.store.deliveries.subscriber_rows import (
+    TARGET_COLUMNS,
+    due_within,
+    pace_of,
+    set_breakers,
+    set_paces,
+    target_of,
+)
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection
 from headrace.store.engine.postgres.transaction import PostgresTransaction
 from headrace.store.events.stored_events import COLUMNS, stored_event
 from headrace.store.queues.postgres.due_index import Key, QueueKey
 
-_QUEUES = "SELECT id, kind, enabled, breaker FROM subscribers WHERE id = ANY($1::text[])"
+_QUEUES = (
+    "SELECT id, kind, enabled AND paused_us IS NULL, breaker, resume_per_second, resume_from_us "
+    "FROM subscribers WHERE id = ANY($1::text[])"
+)
 _SUBSCRIBERS = (
-    "SELECT id, breaker, kind, target, secret, previous_secret, previous_until_us "
-    "FROM subscribers WHERE id = ANY($1::text[]) AND enabled"
+    f"SELECT id, breaker, resume_per_second, resume_from_us, {TARGET_COLUMNS} "
+    "FROM subscribers WHERE id = ANY($1::text[]) AND enabled AND paused_us IS NULL"
 )
 _NAMED = "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, number)"
 # Rows are found by their key: `state + 0` keeps the planner from the partial indexes of waiting and
@@ -74,8 +86,8 @@ EVENTS = (
 ClaimCandidates = tuple[ClaimRequest, list[Key]]
 
 
-class BreakerLostError(Exception):
-    """Another worker changed breakers; `args[0]` holds the ids of their subscribers."""
+class SubscriberChangedError(Exception):
+    """Another worker changed breakers or paces; `args[0]` holds the ids of their subscribers."""
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -92,6 +104,7 @@ async def queues_of(
     connection: Connection,
     found: Sequence[tuple[QueueKey, int]],
     handlers: Collection[str],
+    now_us: int,
 ) -> tuple[list[SubscriberQueue], list[QueueKey]]:
     """Split `found` into queues to serve and those whose subscriber is deleted."""
     if not found:
@@ -104,9 +117,10 @@ async def queues_of(
         if name not in subscribers:
             removed.append((name, project_id))
             continue
-        kind, enabled, breaker = subscribers[name]
-        if due and enabled and (kind == SubscriberKind.WEBHOOK or name in handlers):
-            queues.append(SubscriberQueue(name, project_id, SubscriberKind(kind), breaker, due))
+        kind, served, breaker, *pace = subscribers[name]
+        count = due_within(pace_of(*pace), due, now_us)
+        if count and served and (kind == SubscriberKind.WEBHOOK or name in handlers):
+            queues.append(SubscriberQueue(name, project_id, SubscriberKind(kind), breaker, count))
     return queues, removed
 
 
@@ -116,23 +130,26 @@ async def claim(
     """Claim in the order of `candidates`.
 
     Raises:
-        BreakerLostError: the transaction must not be committed.
+        SubscriberChangedError: the transaction must not be committed.
     """
     wanted = sorted({request.subscriber_id for request, _ in candidates})
     found = {name: rest for name, *rest in await connection.fetch(_SUBSCRIBERS, wanted)}
     valid, skipped = _split_changed(candidates, {name: held[0] for name, held in found.items()})
+    paces = {name: pace_of(*held[1:3]) for name, held in found.items()}
+    valid, later = _within_paces(valid, paces, now_us)
     keys = [(key.lane, key.number) for _, keys in valid for key in keys]
     values = columns_of(sorted(keys), 2)
     rows = await connection.fetch(CLAIM, *values, owner, now_us + LEASE_US, now_us)
     claimed: dict[tuple[int, int], Any] = {(row[0], row[1]): row for row in rows}
     await _change_breakers(connection, [w for w, keys in valid if _any_of(claimed, keys)])
+    await _use_paces(connection, paces, Counter(row[4] for row in rows), now_us)
     made = [
-        ClaimedRow(*[*claimed[key], target_of(found[claimed[key][4]][1:], now_us)])
+        ClaimedRow(*[*claimed[key], target_of(found[claimed[key][4]][3:], now_us)])
         for key in keys
         if key in claimed
     ]
     events = sorted({(row.lane, row.sequence) for row in made})
-    return Claims(made, await _events_of(connection, events), skipped)
+    return Claims(made, await _events_of(connection, events), skipped + later)
 
 
 async def _events_of(
@@ -161,6 +178,20 @@ def _split_changed(
     return valid, skipped
 
 
+def _within_paces(
+    candidates: Sequence[ClaimCandidates], paces: dict[str, Pace | None], now_us: int
+) -> tuple[list[ClaimCandidates], list[ClaimCandidates]]:
+    """Split off what a pace does not allow yet."""
+    within: list[ClaimCandidates] = []
+    later: list[ClaimCandidates] = []
+    for request, keys in candidates:
+        count = due_within(paces[request.subscriber_id], len(keys), now_us)
+        within.append((request, keys[:count]))
+        if count < len(keys):
+            later.append((request, keys[count:]))
+    return within, later
+
+
 def _any_of(claimed: dict[tuple[int, int], Any], keys: Sequence[Key]) -> bool:
     return any((key.lane, key.number) in claimed for key in keys)
 
@@ -169,7 +200,23 @@ async def _change_breakers(connection: Connection, requests: Sequence[ClaimReque
     changes = [request.breaker for request in requests]
     lost = await set_breakers(PostgresTransaction(connection), changes)
     if lost:
-        raise BreakerLostError(lost)
+        raise SubscriberChangedError(lost)
+
+
+async def _use_paces(
+    connection: Connection,
+    paces: dict[str, Pace | None],
+    counts: Mapping[str, int],
+    now_us: int,
+) -> None:
+    changes = [
+        (name, pace.from_us, pace.after(counts[name], now_us).from_us)
+        for name, pace in paces.items()
+        if pace is not None and counts[name]
+    ]
+    lost = await set_paces(PostgresTransaction(connection), changes)
+    if lost:
+        raise SubscriberChangedError(lost)
 
 
 async def renew(

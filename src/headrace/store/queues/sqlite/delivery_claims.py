@@ -8,6 +8,7 @@ from typing import Any
 import apsw
 
 from headrace.delivery.contract import HandlerTarget, WebhookTarget
+from headrace.domain.deliveries.pace import Pace
 from headrace.store.contract.deliveries import (
     BreakerChange,
     ClaimedDelivery,
@@ -18,7 +19,12 @@ from headrace.store.contract.deliveries import (
 )
 from headrace.store.contract.processing import LEASE_US
 from headrace.store.deliveries.endings import ClaimedRow
-from headrace.store.deliveries.subscriber_rows import target_of
+from headrace.store.deliveries.subscriber_rows import (
+    TARGET_COLUMNS,
+    due_within,
+    pace_of,
+    target_of,
+)
 
 # Skips from queue to queue in the index, a seek or two each, however many deliveries each holds.
 # (As one comparison of pairs it would scan the queue: the planner uses only the first column.)
@@ -45,7 +51,8 @@ WITH RECURSIVE queue (subscriber_id, project_id, place) AS (
     )
     WHERE queue.place < :limit
 )
-SELECT queue.subscriber_id, queue.project_id, s.kind, s.enabled, s.breaker, (
+SELECT queue.subscriber_id, queue.project_id, s.kind, s.enabled AND s.paused_us IS NULL, s.breaker,
+    s.resume_per_second, s.resume_from_us, (
     SELECT count(*) FROM (
         SELECT 1 FROM deliveries AS d INDEXED BY deliveries_due
         WHERE d.subscriber_id = queue.subscriber_id AND d.project_id = queue.project_id
@@ -67,9 +74,10 @@ WHERE number IN (
 RETURNING lane, number, id, project_id, subscriber_id, attempt, claims, crashes, sequence
 """
 _SUBSCRIBER = (
-    "SELECT kind, target, secret, previous_secret, previous_until_us FROM subscribers "
-    "WHERE id = ? AND enabled = 1 AND breaker IS ?"
+    f"SELECT resume_per_second, resume_from_us, {TARGET_COLUMNS} FROM subscribers "
+    "WHERE id = ? AND enabled = 1 AND paused_us IS NULL AND breaker IS ?"
 )
+_USE_PACE = "UPDATE subscribers SET resume_from_us = ? WHERE id = ?"
 _SET_BREAKER = "UPDATE subscribers SET breaker = ? WHERE id = ? AND breaker IS ?"
 _RENEW = (
     "UPDATE deliveries SET lease_until_us = ? "
@@ -104,11 +112,11 @@ def read_queues(
         "now_us": now_us,
     }
     rows: list[Any] = connection.execute(DUE_QUEUES, values).fetchall()
-    queues = [
-        SubscriberQueue(queue_of, project, SubscriberKind(kind), breaker, due)
-        for queue_of, project, kind, enabled, breaker, due in rows
-        if due and enabled and (kind == SubscriberKind.WEBHOOK or queue_of in handlers)
-    ]
+    queues = []
+    for queue_of, project, kind, served, breaker, per_second, from_us, due in rows:
+        count = due_within(pace_of(per_second, from_us), due, now_us)
+        if count and served and (kind == SubscriberKind.WEBHOOK or queue_of in handlers):
+            queues.append(SubscriberQueue(queue_of, project, SubscriberKind(kind), breaker, count))
     return QueuePage(queues, (rows[-1][0], rows[-1][1]) if len(rows) == limit else None)
 
 
@@ -125,27 +133,33 @@ def claim(
         left = min(request.limit, limit - len(claimed))
         if left < 1:
             break
-        target = _target(connection, request, now_us)
-        if target is None:
+        found = _target(connection, request, now_us)
+        if found is None:
             continue
+        target, pace = found
+        left = due_within(pace, left, now_us)
         values = (owner, now_us + LEASE_US, request.subscriber_id, request.project_id, now_us, left)
         rows: list[Any] = connection.execute(CLAIM, values).fetchall()
         claimed += [ClaimedRow(*[*row, target]) for row in rows]
         if rows:
             set_breaker(connection, request.breaker)
+            if pace is not None:
+                after = pace.after(len(rows), now_us)
+                connection.execute(_USE_PACE, (after.from_us, request.subscriber_id))
     return claimed
 
 
 def _target(
     connection: apsw.Connection, request: ClaimRequest, now_us: int
-) -> WebhookTarget | HandlerTarget | None:
-    """Where to deliver; None when the subscriber has changed since its queue was read."""
+) -> tuple[WebhookTarget | HandlerTarget, Pace | None] | None:
+    """Where to deliver and at which pace; None when the subscriber has changed meanwhile."""
     row: Any = connection.execute(
         _SUBSCRIBER, (request.subscriber_id, request.breaker.before)
     ).fetchone()
     if row is None:
         return None
-    return target_of(row, now_us)
+    per_second, from_us, *target = row
+    return target_of(target, now_us), pace_of(per_second, from_us)
 
 
 def set_breaker(connection: apsw.Connection, change: BreakerChange) -> bool:
