@@ -85,6 +85,23 @@ def test_a_webhook_is_edited(owner: Person, shop: Shop, webhook: str) -> None:
     assert shown(shop, webhook)["url"] == f"{DEAD_URL}/2"
 
 
+def test_own_headers_are_edited_and_shown_masked(owner: Person, shop: Shop, webhook: str) -> None:
+    fields = {"url": DEAD_URL, "events": "order.*", "description": ""}
+    saved = owner.post(
+        f"{shop.path}{webhook}/edit", fields | {"headers": "X-Key: s3cr3t-value\nX-Env: prod"}
+    )
+    assert saved.status_code == 303
+    text = page(owner, shop, webhook)
+    assert "X-Key: ***\nX-Env: ***</textarea>" in text
+    assert "s3cr3t" not in text
+    owner.post(f"{shop.path}{webhook}/edit", fields | {"headers": "X-Key: ***"})
+    assert shown(shop, webhook)["headers"] == {"X-Key": "***"}
+    for wrong in ("Host: x", "X-Other: ***", "no colon"):
+        refused = owner.post(f"{shop.path}{webhook}/edit", fields | {"headers": wrong})
+        assert refused.status_code == 422
+    assert shown(shop, webhook)["headers"] == {"X-Key": "***"}
+
+
 def test_it_is_disabled_and_enabled(owner: Person, shop: Shop, webhook: str) -> None:
     owner.post(f"{shop.path}{webhook}/disable")
     assert shown(shop, webhook)["enabled"] is False

@@ -60,7 +60,9 @@ def test_contacts_topics_and_audiences(server: RunningServer) -> None:
 
 
 def test_webhooks(server: RunningServer) -> None:
-    created = run(server, "webhooks", "create", URL, "--event", "order.lists")
+    created = run(
+        server, "webhooks", "create", URL, "--event", "order.lists", "--header", "X-Key: a"
+    )
     assert created["secret"].startswith("whsec_")
     webhook_id = created["id"]
     assert URL in text_of(server, "webhooks", "list")

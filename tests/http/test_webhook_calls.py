@@ -109,6 +109,15 @@ def test_a_test_is_a_signed_call(client: Client, endpoint: Endpoint) -> None:
     assert client.get(f"/webhooks/{webhook['id']}/deliveries").data == []
 
 
+def test_own_headers_are_sent_with_tests_and_deliveries(client: Client, endpoint: Endpoint) -> None:
+    fields = {"url": endpoint.url, "events": ["*"], "headers": {"X-Key": "a-secret-value"}}
+    webhook = client.post("/webhooks", json.dumps(fields)).data
+    assert client.request("POST", f"/webhooks/{webhook['id']}/test").data["delivered"]
+    client.post("/events", json.dumps({"event": "a.b", "external_id": "u"}))
+    wait_until(lambda: len(endpoint.received) >= 2, 20)
+    assert {headers["x-key"] for headers, _ in endpoint.received} == {"a-secret-value"}
+
+
 def test_a_test_that_fails_says_how(client: Client, endpoint: Endpoint) -> None:
     webhook = create(client, endpoint.url)
     endpoint.status = 410

@@ -89,6 +89,11 @@ def test_every_problem_is_listed(client: Client) -> None:
         ({"secret": "whsec_mine"}, "secret"),
         ({"id": NOBODY}, "id"),
         ({"paused": "no"}, "paused"),
+        ({"headers": "X-A: 1"}, "headers"),
+        ({"headers": {"X-A": "***"}}, "headers.X-A"),
+        ({"headers": {"X-A": "1\r\nX-B: 2"}}, "headers.X-A"),
+        ({"headers": {"X-A": 1}}, "headers.X-A"),
+        ({"headers": {"webhook-id": "1"}}, "headers.webhook-id"),
         ({"paused": False, "per_second": 5}, "per_second"),
     ],
 )
@@ -163,6 +168,25 @@ def test_it_is_paused_and_resumed_at_a_rate(client: Client) -> None:
     resumed = ask(client, "PATCH", path, paused=False, per_second=20).data
     assert (resumed["paused"], resumed["paused_at"], resumed["per_second"]) == (False, None, 20)
     assert create(client, paused=True).data["paused"] is True
+
+
+def test_own_headers_are_masked_and_kept_by_the_mask(client: Client) -> None:
+    secret = "Bearer s3cr3t"
+    webhook = create(client, headers={"Authorization": secret, "X-Env": "prod"}).data
+    assert webhook["headers"] == {"Authorization": "***", "X-Env": "***"}
+    path = f"/webhooks/{webhook['id']}"
+    assert client.get(path).data["headers"] == webhook["headers"]
+    assert "s3cr3t" not in client.get("/webhooks").body.decode()
+
+    # All of what was read can be sent back.
+    changed = ask(client, "PATCH", path, headers={"authorization": "***", "X-New": "1"}).data
+    assert changed["headers"] == {"authorization": "***", "X-New": "***"}
+    assert ask(client, "PATCH", path, description="b").data["headers"] == changed["headers"]
+    unknown = ask(client, "PATCH", path, headers={"X-Env": "***"})
+    assert unknown.status == 422
+    assert unknown.fields == ["headers.X-Env"]
+    assert ask(client, "PATCH", path, headers={}).data["headers"] == {}
+    assert create(client).data["headers"] == {}
 
 
 @pytest.mark.parametrize(

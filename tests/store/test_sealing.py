@@ -23,6 +23,7 @@ from tests.support.places import Place
 T = TypeVar("T")
 OLD, NEW = "old-" * 10, "new-" * 10
 SECRET, PRIVATE = "whsec_c2VjcmV0", "-----BEGIN PRIVATE KEY-----"
+HEADERS = '["Bearer own"]'
 VAPID = "-----BEGIN PRIVATE KEY----- of an app"
 
 
@@ -44,7 +45,7 @@ def in_store(place: Place, work: Callable[[Store], Awaitable[T]], key: str = "")
 
 
 async def add_secrets(store: Store) -> str:
-    """A project with a webhook, twice rotated, and a domain; returns the id of the webhook."""
+    """A project with a webhook with own headers, twice rotated, and a domain; returns its id."""
     project = await store.projects.create("shop", 1, actor="test")
     webhook = NewWebhook(
         id=uuid_text(new_uuid()),
@@ -54,6 +55,7 @@ async def add_secrets(store: Store) -> str:
         description="",
         enabled=True,
         secret=f"{SECRET}0",
+        headers=(("Authorization", "Bearer own"),),
     )
     await store.subscribers.create(webhook, actor="test")
     await store.subscribers.rotate_secret(project.id, webhook.id, SECRET, actor="test")
@@ -72,6 +74,8 @@ async def secrets_of(store: Store) -> list[str]:
     domain = await store.messages.domains.by_name(project.id, "example.org")
     assert domain is not None
     opened = [store.secret_keys.open(each, Purpose.WEBHOOK) for each in webhook.secrets]
+    if webhook.header_values is not None:
+        opened.append(store.secret_keys.open(webhook.header_values, Purpose.WEBHOOK))
     app = await store.push.apps.by_name(project.id, "Shop")
     assert app is not None
     private = store.messages.domains.private_key(domain)
@@ -79,7 +83,7 @@ async def secrets_of(store: Store) -> list[str]:
 
 
 def stored(place: Place) -> list[str]:
-    rows = place.run_sql("SELECT secret, previous_secret FROM subscribers")
+    rows = place.run_sql("SELECT secret, previous_secret, header_values FROM subscribers")
     return [text for row in rows for text in row] + [
         row[0]
         for row in place.run_sql(
@@ -88,13 +92,13 @@ def stored(place: Place) -> list[str]:
     ]
 
 
-EXPECTED = [SECRET, f"{SECRET}0", PRIVATE, VAPID]
+EXPECTED = [SECRET, f"{SECRET}0", HEADERS, PRIVATE, VAPID]
 
 
 def test_secrets_are_sealed_when_they_are_stored(place: Place) -> None:
     in_store(place, add_secrets, NEW)
 
-    assert [key_id_of(text) for text in stored(place)] == [key_id(NEW)] * 4
+    assert [key_id_of(text) for text in stored(place)] == [key_id(NEW)] * 5
     assert in_store(place, secrets_of, NEW) == EXPECTED
 
 
@@ -102,7 +106,7 @@ def test_what_was_stored_in_plain_is_sealed_at_the_next_start(place: Place) -> N
     asyncio.run(_add_plain(place))
     assert stored(place) == EXPECTED
     assert in_store(place, secrets_of, NEW) == EXPECTED
-    assert [key_id_of(text) for text in stored(place)] == [key_id(NEW)] * 4
+    assert [key_id_of(text) for text in stored(place)] == [key_id(NEW)] * 5
 
 
 async def _add_plain(place: Place) -> None:
@@ -137,9 +141,9 @@ def test_a_new_key_in_front_of_the_old_one_takes_over(place: Place) -> None:
     both = f"{NEW},{OLD}"
     # Nothing is sealed again before all processes have both.
     assert in_store(place, secrets_of, both) == EXPECTED
-    assert [key_id_of(text) for text in stored(place)] == [key_id(OLD)] * 4
+    assert [key_id_of(text) for text in stored(place)] == [key_id(OLD)] * 5
 
-    assert rotated(place, both) == (key_id(NEW), 4)
+    assert rotated(place, both) == (key_id(NEW), 5)
     assert in_store(place, secrets_of, NEW) == EXPECTED
     assert rotated(place, NEW) == (key_id(NEW), 0)
 
@@ -178,8 +182,8 @@ def test_counts_tell_plain_from_sealed(place: Place) -> None:
         await store.close()
         return found
 
-    assert asyncio.run(plain(place)) == ({}, 4)
-    assert in_store(place, counted, NEW) == ({key_id(NEW): 4}, 0)
+    assert asyncio.run(plain(place)) == ({}, 5)
+    assert in_store(place, counted, NEW) == ({key_id(NEW): 5}, 0)
 
 
 def test_an_altered_key_of_a_domain_is_an_error_of_the_store(place: Place) -> None:
@@ -236,7 +240,7 @@ def test_secrets_of_a_lost_key_are_replaced(place: Place) -> None:
     in_store(place, add_secrets, OLD)
     flags: dict[str, Any] = {"store": place.url, "secret_key": NEW}
     settings = load_settings(flags, {})
-    assert asyncio.run(replace_lost_secrets(settings)) == Replaced(1, 1, 1)
+    assert asyncio.run(replace_lost_secrets(settings)) == Replaced(1, 1, 1, 1)
     assert asyncio.run(replace_lost_secrets(settings)) == Replaced(0, 0, 0)
     secret, key, vapid = in_store(place, secrets_of, NEW)
     assert vapid.startswith("-----BEGIN PRIVATE KEY-----\n")
@@ -247,3 +251,7 @@ def test_secrets_of_a_lost_key_are_replaced(place: Place) -> None:
     assert place.run_sql("SELECT status FROM domains") == [("pending",)]
     texts = [text for text in stored(place) if text]
     assert [key_id_of(text) for text in texts] == [key_id(NEW)] * 3
+    # Without its headers a receiver could reject everything for good.
+    ((names, paused_us),) = place.run_sql("SELECT header_names, paused_us FROM subscribers")
+    assert names is None
+    assert paused_us > 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from headrace.domain.deliveries.own_headers import UnknownHeaderError
 from headrace.store.contract.deliveries import (
     HANDLER_UNSEEN_US,
     NOT_LOADED,
@@ -74,6 +75,23 @@ def test_webhook_is_stored_as_it_was_created(queue: Queue) -> None:
     assert webhook.enabled
     found = queue.session.run(queue.subscribers.get(project, webhook.id))
     assert found == webhook
+
+
+def test_changes_of_own_headers_are_audited_by_name(queue: Queue) -> None:
+    webhook = queue.webhook(queue.project(), headers=(("X-A", "one"), ("X-B", "two")))
+    assert webhook.header_names == ("X-A", "X-B")
+    assert change(queue, webhook, headers=(("X-A", "one"), ("X-B", None))) == webhook
+    changed = change(queue, webhook, headers=(("X-A", "three"),))
+    assert (changed.header_names, changed.header_values) == (("X-A",), '["three"]')
+    assert change(queue, webhook, headers=()).header_values is None
+    assert [
+        detail["changes"] for action, detail in audited(queue) if action == "webhook.update"
+    ] == [
+        {"headers": {"from": ["X-A", "X-B"], "to": ["X-A"]}},
+        {"headers": {"from": ["X-A"], "to": []}},
+    ]
+    with pytest.raises(UnknownHeaderError):
+        change(queue, webhook, headers=(("X-A", None),))
 
 
 def test_another_project_finds_nothing(queue: Queue) -> None:

@@ -39,9 +39,9 @@ class FailureCause(StrEnum):
     #: The connection broke before there was a response.
     CONNECTION_LOST = "connection_lost"
     DEADLINE_EXCEEDED = "deadline_exceeded"
-    #: The stored signing secret cannot be read.
+    #: The stored signing secret, or the own headers, cannot be read.
     SECRET_UNUSABLE = "secret_unusable"  # noqa: S105 - the name of a cause
-    #: This process does not have the key that the signing secret is sealed with.
+    #: This process does not have the key that the secret or the own headers are sealed with.
     SECRET_SEALED = "secret_sealed"  # noqa: S105 - the name of a cause
     #: A handler raised.
     HANDLER_RAISED = "handler_raised"
@@ -104,6 +104,10 @@ class WebhookTarget:
     url: str
     #: `whsec_` secrets, sealed or in plain, the newest first; two while a rotation overlaps.
     secrets: tuple[str, ...]
+    #: Names of its own headers.
+    header_names: tuple[str, ...] = ()
+    #: Their values, sealed or in plain; None without any.
+    header_values: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get
 from headrace.domain.deliveries.breaker import BreakerPolicy, BreakerState
 from headrace.domain.deliveries.dead_letters import PER_SECOND_MAX
+from headrace.domain.deliveries.own_headers import MASK
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
 from headrace.pipeline.delivering.breakers import breaker_of
@@ -197,6 +198,7 @@ def typed_of(subscriber: Subscriber) -> dict[str, str]:
         "url": subscriber.target,
         "events": " ".join(subscriber.events),
         "description": subscriber.description,
+        "headers": "\n".join(f"{name}: {MASK}" for name in subscriber.header_names),
     }
 
 

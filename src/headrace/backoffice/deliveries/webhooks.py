@@ -11,6 +11,12 @@ from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get, post
 from headrace.delivery.contract import DeliveryError, Failed
 from headrace.domain.deliveries.dead_letters import check_per_second
+from headrace.domain.deliveries.own_headers import (
+    UnknownHeaderError,
+    WantedHeaders,
+    check_headers,
+    parse_lines,
+)
 from headrace.domain.deliveries.subscriptions import check_patterns
 from headrace.domain.errors import ApiError
 from headrace.domain.ids import new_uuid, uuid_text
@@ -24,7 +30,7 @@ from headrace.store.contract.deliveries import (
     WebhookChange,
 )
 
-_EMPTY = {"url": "", "events": "", "description": ""}
+_EMPTY = {"url": "", "events": "", "description": "", "headers": ""}
 
 
 class _Checked(msgspec.Struct):
@@ -35,6 +41,7 @@ class _Checked(msgspec.Struct):
     url: str = ""
     events: tuple[str, ...] = ()
     description: str = ""
+    headers: WantedHeaders = ()
 
 
 async def new_webhook(visit: PageRequest) -> Response:
@@ -44,7 +51,7 @@ async def new_webhook(visit: PageRequest) -> Response:
 
 async def create(visit: PageRequest) -> Response:
     """Create a webhook; its page shows the secret this once."""
-    checked = await _check(visit)
+    checked = await _check(visit, stored=False)
     if checked.problems:
         return visit.page("webhook_new.html", 422, typed=checked.typed, problems=checked.problems)
     secret = visit.backoffice.webhooks.new_secret()
@@ -56,6 +63,7 @@ async def create(visit: PageRequest) -> Response:
         description=checked.description,
         enabled=True,
         secret=secret,
+        headers=tuple((name, value or "") for name, value in checked.headers),
     )
     try:
         created = await visit.store.subscribers.create(webhook, actor=visit.actor)
@@ -68,13 +76,22 @@ async def create(visit: PageRequest) -> Response:
 async def edit(visit: PageRequest) -> Response:
     """Change URL, events or description."""
     webhook = await _webhook(visit)
-    checked = await _check(visit)
+    checked = await _check(visit, stored=True)
     if checked.problems:
         return await subscriber_page(
             visit, webhook, 422, problems=checked.problems, typed=checked.typed
         )
-    change = WebhookChange(url=checked.url, events=checked.events, description=checked.description)
-    await _change(visit, webhook, change)
+    change = WebhookChange(
+        url=checked.url,
+        events=checked.events,
+        description=checked.description,
+        headers=checked.headers,
+    )
+    try:
+        await _change(visit, webhook, change)
+    except UnknownHeaderError as error:
+        problems = {"headers": f"{error.args[0]} has no stored value; enter the value itself."}
+        return await subscriber_page(visit, webhook, 422, problems=problems, typed=checked.typed)
     return visit.go(_address(visit, webhook), "Saved. It takes effect within a second.")
 
 
@@ -172,8 +189,10 @@ def _address(visit: PageRequest, webhook: Subscriber) -> str:
     return visit.project_url(f"/subscribers/{webhook.id}")
 
 
-async def _check(visit: PageRequest) -> _Checked:
+async def _check(visit: PageRequest, *, stored: bool) -> _Checked:
     checked = _Checked({name: visit.form.text(name) for name in _EMPTY})
+    # Longer than other fields may be.
+    checked.typed["headers"] = visit.form.raw("headers")
     typed = checked.typed
     try:
         checked.url = await visit.backoffice.webhooks.check_url(typed["url"])
@@ -187,6 +206,14 @@ async def _check(visit: PageRequest) -> _Checked:
         checked.description = check_description(typed["description"])
     except ValueError as error:
         checked.problems["description"] = f"This {error}."
+    members, wrong = parse_lines(typed["headers"])
+    checked.headers = check_headers(
+        members,
+        lambda field, message: wrong.append(f"{field.removeprefix('headers.')} {message}"),
+        stored=stored,
+    )
+    if wrong:
+        checked.problems["headers"] = f"{'; '.join(wrong)}."
     return checked
 
 

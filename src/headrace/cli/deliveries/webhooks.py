@@ -14,6 +14,7 @@ from headrace.cli.shared.output import AsJson, print_json
 from headrace.cli.shared.settings import CLIENT, with_settings
 from headrace.config import Settings
 from headrace.domain.deliveries.dead_letters import PER_SECOND_MAX
+from headrace.domain.deliveries.own_headers import parse_lines
 from headrace.domain.ids import UUID_TEXT
 
 app = typer.Typer(
@@ -45,6 +46,15 @@ def create(
         typer.Option(help="Name or prefix (order.*); can be given several times. All if omitted."),
     ] = None,
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'NAME: VALUE'", help="Sent with each request; can be given several times."
+        ),
+    ] = None,
+    paused: Annotated[
+        bool, typer.Option("--paused", help="Let its deliveries wait until it is resumed.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Create a webhook; prints its ID and its secret, which is shown only once.
@@ -54,6 +64,10 @@ def create(
     fields: dict[str, Any] = {"url": endpoint, "events": event or ["*"]}
     if description:
         fields["description"] = description
+    if header:
+        fields["headers"] = _headers(header)
+    if paused:
+        fields["paused"] = True
     data = ask(client_of(settings), "POST", "/webhooks", msgspec.json.encode(fields)).json()["data"]
     if as_json:
         print_json(data)
@@ -166,6 +180,13 @@ def deliveries(
     path = f"/webhooks/{_id(webhook_id)}/deliveries"
     columns = ("created_at", "event", "status", "event_id", "next_attempt_at", "last_error")
     print_list(settings, path, {}, columns, limit=limit, as_json=as_json)
+
+
+def _headers(lines: list[str]) -> dict[str, str]:
+    members, problems = parse_lines("\n".join(lines))
+    if problems:
+        raise usage(f"--header: {problems[0]}.")
+    return members
 
 
 def _change(settings: Settings, webhook_id: str, fields: dict[str, Any]) -> dict[str, Any]:

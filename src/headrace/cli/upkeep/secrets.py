@@ -29,7 +29,8 @@ def replace_lost(
 
     Each such webhook gets a new secret: rotate it to see one. Each such domain gets a new DKIM
     key: publish its record and verify it again. Each such push app gets new VAPID keys: browsers
-    subscribe again when they open the website.
+    subscribe again when they open the website. Own headers of webhooks cannot be replaced: they
+    are removed, and these webhooks are paused.
 
     Example: headrace secrets replace-lost --yes
     """
@@ -45,6 +46,11 @@ def replace_lost(
             f"Replaced secrets of {done.webhooks} webhooks, keys of {done.domains} domains and of "
             f"{done.push_apps} push apps."
         )
+        if done.headers:
+            typer.echo(
+                f"Removed the own headers of {done.headers} webhooks, which are paused now: set "
+                "the headers again and resume them."
+            )
 
 
 @app.command()

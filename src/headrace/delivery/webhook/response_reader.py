@@ -98,6 +98,11 @@ class ResponseReader:
         return safe_excerpt(bytes(self._excerpt))
 
     @property
+    def excerpt_is_cut(self) -> bool:
+        """Whether the body may be longer than the excerpt."""
+        return len(self._excerpt) == EXCERPT_BYTES_MAX
+
+    @property
     def note(self) -> str | None:
         """What could not be read of the response; None when everything was."""
         notes = list(self._notes)

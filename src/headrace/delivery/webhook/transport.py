@@ -24,11 +24,13 @@ from headrace.delivery.webhook.body import webhook_body
 from headrace.delivery.webhook.classify import cause_of_status, error_of, message_of_response
 from headrace.delivery.webhook.connection import Connection, connect, default_tls
 from headrace.delivery.webhook.guard import WebhookUrl, check_url
+from headrace.delivery.webhook.masking import masked, secrets_of
 from headrace.delivery.webhook.resolver import CheckedNames, Resolve, SystemResolve
 from headrace.delivery.webhook.response_reader import ResponseReader
 from headrace.delivery.webhook.signing import signature_headers
 from headrace.domain import timestamps
 from headrace.domain.access.sealing import KeyRing, Purpose, SealedError
+from headrace.domain.deliveries.own_headers import decode
 from headrace.domain.deliveries.retry import parse_retry_after
 from headrace.version import VERSION
 
@@ -131,6 +133,12 @@ class WebhookTransport:
             # The operator can supply the key, so the delivery is tried again.
             raise DeliveryError(FailureCause.SECRET_SEALED, str(error)) from None
 
+    def _own_headers(self, target: WebhookTarget) -> dict[str, str]:
+        if target.header_values is None:
+            return {}
+        values = decode(self._opened(target.header_values))
+        return dict(zip(target.header_names, values, strict=True))
+
     async def _call(self, delivery: Delivery) -> tuple[EndpointResponse, str | None]:
         """The response and the value of its `Retry-After`."""
         target = delivery.target
@@ -139,6 +147,7 @@ class WebhookTransport:
         url = check_url(target.url, self._allowed)
         body = webhook_body(delivery.event)
         secrets = [self._opened(secret) for secret in target.secrets]
+        own = self._own_headers(target)
         signature = signature_headers(delivery.id, body, secrets, self._clock_us())
         limits = self._limits
         reader = ResponseReader(
@@ -148,7 +157,8 @@ class WebhookTransport:
         )
         try:
             async with asyncio.timeout(limits.deadline_s):
-                await self._exchange(url, request_head(url, signature, len(body)) + body, reader)
+                head = request_head(url, signature, len(body), own)
+                await self._exchange(url, head + body, reader)
         except (OSError, DeliveryError) as error:
             # An endpoint that accepted the event and then drips, resets or floods its response did
             # accept it, and sending it again would only duplicate it.
@@ -158,7 +168,9 @@ class WebhookTransport:
         if reader.status is None:
             raise _no_response(reader)
         response = EndpointResponse(
-            http_status=reader.status, excerpt=reader.excerpt, note=reader.note
+            http_status=reader.status,
+            excerpt=masked(reader.excerpt, secrets_of(own.values()), cut=reader.excerpt_is_cut),
+            note=reader.note,
         )
         return response, reader.retry_after
 
@@ -177,18 +189,22 @@ class WebhookTransport:
                     reader.closed()
 
 
-def request_head(url: WebhookUrl, signature: dict[str, str], body_bytes: int) -> bytes:
-    """The request up to its body."""
+def request_head(
+    url: WebhookUrl, signature: dict[str, str], body_bytes: int, own: dict[str, str]
+) -> bytes:
+    """The request up to its body; `own` are the checked headers of the webhook's owner."""
+    replaced = {name.lower() for name in own}
+    defaults = {"User-Agent": f"Headrace/{VERSION}", "Accept": "*/*"}
     headers = {
         "Host": url.authority,
-        "User-Agent": f"Headrace/{VERSION}",
-        "Accept": "*/*",
+        **{name: value for name, value in defaults.items() if name.lower() not in replaced},
         # The excerpt of the response must be readable, and it is never decompressed here.
         "Accept-Encoding": "identity",
         "Content-Type": "application/json",
         "Content-Length": str(body_bytes),
         "Connection": "close",
         **signature,
+        **own,
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"POST {url.target} HTTP/1.1\r\n{lines}\r\n".encode("ascii")

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 
 from headrace.domain.deliveries.dead_letters import read_per_second
+from headrace.domain.deliveries.own_headers import WantedHeaders, check_headers
 from headrace.domain.deliveries.subscriptions import check_patterns
 from headrace.domain.events.problems import read_object
 from headrace.domain.json_fields import FieldReader, kind_of, text_problem
 from headrace.domain.labels import check_description
 
-MEMBERS = ("url", "events", "description", "enabled", "paused")
+MEMBERS = ("url", "events", "description", "enabled", "paused", "headers")
 _CHANGE_MEMBERS = (*MEMBERS, "per_second")
 
 
@@ -25,6 +26,8 @@ class WebhookFields(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool | None
     paused: bool | None
     per_second: int | None
+    #: None as a value keeps the stored one; only in a change.
+    headers: WantedHeaders | None
 
 
 def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, FieldReader]:
@@ -51,6 +54,7 @@ def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, Field
         enabled=check.flag("enabled"),
         paused=check.flag("paused"),
         per_second=None if required else _per_second(check),
+        headers=_headers(check, stored=not required),
     )
     return fields, check
 
@@ -63,6 +67,16 @@ def reject_fields(body: bytes, what: str) -> None:
     """
     if body:
         FieldReader(read_object(body), (), what).raise_if_any()
+
+
+def _headers(check: FieldReader, *, stored: bool) -> WantedHeaders | None:
+    value: Any = check.members.get("headers")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        check.add("headers", f"must be an object, got {kind_of(value)}")
+        return None
+    return check_headers(value, check.add, stored=stored)
 
 
 def _per_second(check: FieldReader) -> int | None:

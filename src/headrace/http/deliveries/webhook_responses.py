@@ -9,6 +9,12 @@ import msgspec
 from headrace.delivery.contract import AttemptOutcome, Failed
 from headrace.domain.deliveries.breaker import BreakerPolicy, BreakerState
 from headrace.domain.deliveries.dead_letters import PER_SECOND_MAX
+from headrace.domain.deliveries.own_headers import (
+    HEADERS_MAX,
+    MASK,
+    NAME_CHARACTERS_MAX,
+    VALUE_CHARACTERS_MAX,
+)
 from headrace.domain.deliveries.subscriptions import PATTERNS_MAX
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
@@ -38,6 +44,20 @@ _Enabled = Annotated[bool | None, about("true also ends a pause of the circuit b
 _Paused = Annotated[
     bool | None, about("true: deliveries are created and wait until it is false again.")
 ]
+_Headers = Annotated[
+    dict[
+        Annotated[str, about(minLength=1, maxLength=NAME_CHARACTERS_MAX)],
+        Annotated[str, about(minLength=1, maxLength=VALUE_CHARACTERS_MAX)],
+    ]
+    | None,
+    about(
+        "Sent with every request, by name. Not `Host`, `Connection` and other headers of the "
+        "connection, and none that begins with `Content-`, `Proxy-` or `Webhook-`. A change "
+        "replaces all of them; there `***` keeps the value that is stored.",
+        maxProperties=HEADERS_MAX,
+        examples=[{"Authorization": "Bearer s3cr3t"}],
+    ),
+]
 
 
 class WebhookCreate(msgspec.Struct, forbid_unknown_fields=True):
@@ -48,6 +68,7 @@ class WebhookCreate(msgspec.Struct, forbid_unknown_fields=True):
     description: Description | None = None
     enabled: bool | None = None
     paused: _Paused = None
+    headers: _Headers = None
 
 
 class WebhookUpdate(msgspec.Struct, forbid_unknown_fields=True):
@@ -67,6 +88,7 @@ class WebhookUpdate(msgspec.Struct, forbid_unknown_fields=True):
             maximum=PER_SECOND_MAX,
         ),
     ] = None
+    headers: _Headers = None
 
 
 class WebhookResponse(msgspec.Struct, kw_only=True):
@@ -76,6 +98,7 @@ class WebhookResponse(msgspec.Struct, kw_only=True):
     url: str
     events: list[str]
     description: str
+    headers: Annotated[dict[str, str], about("Own headers by name, with `***` for each value.")]
     enabled: bool
     disabled_reason: Annotated[str | None, about("Null while it is enabled.")]
     paused: Annotated[bool, about("Whether deliveries wait because it was paused on request.")]
@@ -163,6 +186,7 @@ def _webhook_fields(webhook: Subscriber) -> dict[str, object]:
         "url": webhook.target,
         "events": list(webhook.events),
         "description": webhook.description,
+        "headers": dict.fromkeys(webhook.header_names, MASK),
         "enabled": webhook.enabled,
         "disabled_reason": webhook.disabled_reason,
         "paused": webhook.paused_us is not None,

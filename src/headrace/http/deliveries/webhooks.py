@@ -6,8 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.delivery.contract import DeliveryError
+from headrace.domain.deliveries.own_headers import UnknownHeaderError
 from headrace.domain.deliveries.webhooks import WebhookFields, decode_webhook, reject_fields
-from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.json_fields import FieldReader
 from headrace.domain.timestamps import to_text
@@ -64,6 +65,7 @@ async def create_webhook(request: Request) -> Response:
         description=fields.description or "",
         enabled=fields.enabled is not False,
         paused=fields.paused is True,
+        headers=tuple((name, value or "") for name, value in fields.headers or ()),
         secret=secret,
     )
     try:
@@ -117,10 +119,15 @@ async def patch_webhook(request: Request) -> Response:
         enabled=fields.enabled,
         paused=fields.paused,
         per_second=fields.per_second,
+        headers=fields.headers,
     )
-    changed = await _store(context).update(
-        context.project_id, webhook_id, change, actor=_actor(context)
-    )
+    try:
+        changed = await _store(context).update(
+            context.project_id, webhook_id, change, actor=_actor(context)
+        )
+    except UnknownHeaderError as error:
+        message = "is the mask of a value, but no such header is stored; send the value itself"
+        raise invalid(FieldProblem(f"headers.{error.args[0]}", message)) from None
     return json_response({"data": webhook_response(_found(changed))})
 
 

@@ -81,7 +81,12 @@ class Webhooks:
                 del self._testing[project_id]
 
     def _delivery(self, webhook: Subscriber) -> Delivery:
-        target = WebhookTarget(url=webhook.target, secrets=webhook.secrets)
+        target = WebhookTarget(
+            url=webhook.target,
+            secrets=webhook.secrets,
+            header_names=webhook.header_names,
+            header_values=webhook.header_values,
+        )
         event = _test_event(webhook.project_id, self._clock_us())
         return Delivery(id=uuid_text(new_uuid()), attempt=1, event=event, target=target)
 

@@ -60,6 +60,7 @@ def _column(table: str, column: str, purpose: Purpose) -> _Column:
 COLUMNS = (
     _column("subscribers", "secret", Purpose.WEBHOOK),
     _column("subscribers", "previous_secret", Purpose.WEBHOOK),
+    _column("subscribers", "header_values", Purpose.WEBHOOK),
     _column("domains", "dkim_key", Purpose.DKIM),
     _column("push_apps", "vapid_private_key", Purpose.VAPID),
 )
@@ -126,6 +127,13 @@ async def _seal_column(tx: Transaction, column: _Column, ring: KeyRing) -> int:
 
 
 _SECRETS = sql("SELECT id, secret, previous_secret FROM subscribers WHERE secret IS NOT NULL")
+_HEADERS = sql("SELECT id, header_values FROM subscribers WHERE header_values IS NOT NULL")
+# Requests without them could be rejected for good, so deliveries wait for new ones.
+_NO_HEADERS = sql(
+    "UPDATE subscribers SET header_names = NULL, header_values = NULL, "
+    "paused_us = coalesce(paused_us, $2), resume_per_second = NULL, resume_from_us = NULL "
+    "WHERE id = $1"
+)
 _NEW_SECRET = sql(
     "UPDATE subscribers SET secret = $2, previous_secret = NULL, previous_until_us = NULL "
     "WHERE id = $1"
@@ -147,6 +155,8 @@ class Replaced(msgspec.Struct, frozen=True):
     webhooks: int
     domains: int
     push_apps: int
+    #: Webhooks whose own headers are gone; they are paused.
+    headers: int = 0
 
 
 async def replace_lost(
@@ -162,7 +172,8 @@ async def replace_lost(
     """Replace secrets whose key is not in the ring by new ones, in one transaction.
 
     Receivers of these webhooks need the new secret, the domains have to be verified again, and
-    browsers subscribe again when their page is opened.
+    browsers subscribe again when their page is opened. Own headers of webhooks cannot be replaced:
+    they are removed, and their webhooks are paused.
 
     Args:
         new_vapid_keys: makes a public and a private key.
@@ -183,8 +194,11 @@ async def replace_lost(
         for app_id in apps:
             public, private = new_vapid_keys()
             await tx.run(_NEW_VAPID_KEYS, app_id, public, ring.seal(private, Purpose.VAPID))
-        done = Replaced(len(webhooks), len(domains), len(apps))
-        if webhooks or domains or apps:
+        bare = [row[0] for row in await tx.rows(_HEADERS) if is_lost(row[1])]
+        for webhook_id in bare:
+            await tx.run(_NO_HEADERS, webhook_id, now_us)
+        done = Replaced(len(webhooks), len(domains), len(apps), len(bare))
+        if webhooks or domains or apps or bare:
             detail = msgspec.structs.asdict(done)
             await write_audit(tx, now_us, actor, None, "secrets.replace_lost", detail)
         return done

@@ -13,6 +13,7 @@ from enum import IntEnum, StrEnum
 import msgspec
 
 from headrace.delivery.contract import HandlerTarget, WebhookTarget
+from headrace.domain.deliveries.own_headers import Headers, WantedHeaders
 from headrace.domain.events.event import StoredEvent
 
 #: Webhooks of one project; every event is compared with each of them.
@@ -105,6 +106,10 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
     paused_us: int | None = None
     #: Deliveries a second after a pause, until none is due; None: as fast as it accepts them.
     resume_per_second: int | None = None
+    #: Names of its own headers.
+    header_names: tuple[str, ...] = ()
+    #: Their values as they are stored, see `domain.deliveries.own_headers`.
+    header_values: str | None = None
     #: Unique among the subscribers of a project, so it is also the cursor of lists.
     created_us: int
     updated_us: int
@@ -122,6 +127,8 @@ class NewWebhook(msgspec.Struct, frozen=True, kw_only=True):
     secret: str
     #: Whether its deliveries wait from the beginning.
     paused: bool = False
+    #: Own headers.
+    headers: Headers = ()
 
 
 class WebhookChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +143,8 @@ class WebhookChange(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool | None = None
     #: With `paused=False`: deliveries a second until none is due; also changes such a rate.
     per_second: int | None = None
+    #: All own headers from then on.
+    headers: WantedHeaders | None = None
 
 
 class LoadedHandler(msgspec.Struct, frozen=True):

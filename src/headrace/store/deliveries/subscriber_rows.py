@@ -7,11 +7,13 @@ locked before it, never after.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from headrace.delivery.contract import HandlerTarget, WebhookTarget
+from headrace.domain.deliveries import own_headers
+from headrace.domain.deliveries.own_headers import Headers
 from headrace.domain.deliveries.pace import Pace
 from headrace.store.access.audit import write_audit
 from headrace.store.contract.deliveries import (
@@ -29,11 +31,13 @@ from headrace.store.engine.transaction import Transaction
 
 COLUMNS = (
     "id, project_id, kind, target, events, description, enabled, disabled_reason, secret, "
-    "previous_secret, previous_until_us, breaker, paused_us, resume_per_second, created_us, "
-    "updated_us"
+    "previous_secret, previous_until_us, breaker, paused_us, resume_per_second, header_names, "
+    "header_values, created_us, updated_us"
 )
 #: Of a claim.
-TARGET_COLUMNS = "kind, target, secret, previous_secret, previous_until_us"
+TARGET_COLUMNS = (
+    "kind, target, secret, previous_secret, previous_until_us, header_names, header_values"
+)
 _NAMES = tuple(name.strip() for name in COLUMNS.split(","))
 _GET = sql(
     f"SELECT {COLUMNS} FROM subscribers WHERE id = $1 AND project_id = $2 AND kind = 'webhook'"
@@ -63,6 +67,23 @@ RETURNING subscribers.id
 _BREAKERS = sql("SELECT id, breaker FROM subscribers WHERE id = ANY($1::text[])")
 
 
+class HeaderColumns(NamedTuple):
+    """Own headers as they are stored."""
+
+    names: str | None
+    values: str | None
+
+
+class Unseen(NamedTuple):
+    """What a change needs to know besides the webhook."""
+
+    #: As they were before.
+    disabled_us: int | None
+    resume_from_us: int | None
+    #: As they are from then on.
+    headers: HeaderColumns
+
+
 class WebhookValues(msgspec.Struct, frozen=True):
     """What a change writes, in the order of the statement."""
 
@@ -76,6 +97,8 @@ class WebhookValues(msgspec.Struct, frozen=True):
     paused_us: int | None
     resume_per_second: int | None
     resume_from_us: int | None
+    header_names: str | None
+    header_values: str | None
 
 
 def subscriber(row: Iterable[Any], now_us: int) -> Subscriber:
@@ -89,6 +112,7 @@ def subscriber(row: Iterable[Any], now_us: int) -> Subscriber:
             "kind": SubscriberKind(values["kind"]),
             "events": tuple(msgspec.json.decode(values["events"])),
             "enabled": bool(values["enabled"]),
+            "header_names": own_headers.decode(values["header_names"]),
             "secrets": secrets,
             "previous_until_us": values["previous_until_us"] if len(secrets) > 1 else None,
         }
@@ -119,18 +143,25 @@ def due_within(pace: Pace | None, due: int, now_us: int) -> int:
 
 def target_of(row: Sequence[Any], now_us: int) -> WebhookTarget | HandlerTarget:
     """Where to deliver, from `TARGET_COLUMNS`."""
-    kind, target, secret, previous, previous_until_us = row
+    kind, target, secret, previous, previous_until_us, names, header_values = row
     if kind == SubscriberKind.HANDLER:
         return HandlerTarget(name=target)
     secrets = valid_secrets(secret, previous, previous_until_us, now_us)
-    return WebhookTarget(url=target, secrets=secrets)
+    return WebhookTarget(
+        url=target,
+        secrets=secrets,
+        header_names=own_headers.decode(names),
+        header_values=header_values,
+    )
 
 
-def new_values(webhook: NewWebhook, now_us: int, created_us: int) -> tuple[Any, ...]:
+def new_values(
+    webhook: NewWebhook, headers: HeaderColumns, now_us: int, created_us: int
+) -> tuple[Any, ...]:
     """Values of a new webhook.
 
     Columns: id, project_id, target, events, description, enabled, disabled_reason, disabled_us,
-    secret, created_us, updated_us, paused_us.
+    secret, created_us, updated_us, paused_us, header_names, header_values.
     """
     off = not webhook.enabled
     disabled = (SWITCHED_OFF, now_us) if off else (None, None)
@@ -138,11 +169,18 @@ def new_values(webhook: NewWebhook, now_us: int, created_us: int) -> tuple[Any, 
     return (
         *(*fixed, webhook.description, webhook.enabled, *disabled),
         *(webhook.secret, created_us, now_us, now_us if webhook.paused else None),
+        *headers,
     )
 
 
-def changes_of(before: Subscriber, change: WebhookChange) -> dict[str, dict[str, Any]]:
-    """Field -> from and to, of the fields that change."""
+def changes_of(
+    before: Subscriber, change: WebhookChange, headers: Headers | None
+) -> dict[str, dict[str, Any]]:
+    """Field -> from and to, of the fields that change; of headers only the names.
+
+    Args:
+        headers: those from then on; None: as before.
+    """
     held = {
         "url": before.target,
         "events": before.events,
@@ -152,11 +190,14 @@ def changes_of(before: Subscriber, change: WebhookChange) -> dict[str, dict[str,
         "per_second": before.resume_per_second,
     }
     wanted = {name: getattr(change, name) for name in held}
-    return {
+    changes = {
         name: {"from": value, "to": wanted[name]}
         for name, value in held.items()
         if wanted[name] is not None and wanted[name] != value
     }
+    if headers is not None:
+        changes["headers"] = {"from": before.header_names, "to": [name for name, _ in headers]}
+    return changes
 
 
 def audit_entries(
@@ -178,15 +219,11 @@ def audit_entries(
 def changed_values(
     before: Subscriber,
     change: WebhookChange,
-    unseen: tuple[int | None, int | None],
+    unseen: Unseen,
     now_us: int,
 ) -> WebhookValues:
-    """A webhook as it is after a change.
-
-    Args:
-        unseen: `disabled_us` and `resume_from_us` as they were before.
-    """
-    disabled_us, _ = unseen
+    """A webhook as it is after a change."""
+    disabled_us = unseen.disabled_us
     enabled = before.enabled if change.enabled is None else change.enabled
     switched_off = before.enabled and not enabled
     reason = SWITCHED_OFF if switched_off else before.disabled_reason
@@ -199,7 +236,9 @@ def changed_values(
         disabled_us=None if enabled else (now_us if switched_off else disabled_us),
         # The breaker of one URL says nothing about another.
         forget_breaker=bool(change.enabled) or change.url is not None,
-        **_pause_values(before, change, unseen[1], now_us),
+        **_pause_values(before, change, unseen.resume_from_us, now_us),
+        header_names=unseen.headers.names,
+        header_values=unseen.headers.values,
     )
 
 

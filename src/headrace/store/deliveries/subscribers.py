@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from headrace.domain.access.sealing import KeyRing, Purpose
+from headrace.domain.deliveries import own_headers
+from headrace.domain.deliveries.own_headers import Headers
+from headrace.store.access.sealing import SecretKeyError, opened
 from headrace.store.contract.deliveries import (
     HANDLERS_LISTED_MAX,
     ROTATION_OVERLAP_US,
@@ -21,6 +24,8 @@ from headrace.store.contract.deliveries import (
 from headrace.store.deliveries.loaded_handlers import announce
 from headrace.store.deliveries.subscriber_rows import (
     COLUMNS,
+    HeaderColumns,
+    Unseen,
     audit_entries,
     changed_values,
     changes_of,
@@ -50,15 +55,17 @@ _COUNT = sql(
 )
 _INSERT = sql(
     "INSERT INTO subscribers (id, project_id, kind, target, events, description, enabled, "
-    "disabled_reason, disabled_us, secret, created_us, updated_us, paused_us) "
-    "VALUES ($1, $2, 'webhook', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+    "disabled_reason, disabled_us, secret, created_us, updated_us, paused_us, "
+    "header_names, header_values) "
+    "VALUES ($1, $2, 'webhook', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, "
+    "$13, $14)"
 )
 _UNSEEN = sql("SELECT disabled_us, resume_from_us FROM subscribers WHERE id = $1")
 _UPDATE = sql(
     "UPDATE subscribers SET target = $1, events = $2, description = $3, enabled = $4, "
     "disabled_reason = $5, disabled_us = $6, breaker = CASE WHEN $7 THEN NULL ELSE breaker END, "
-    "paused_us = $8, resume_per_second = $9, resume_from_us = $10, updated_us = $11 "
-    "WHERE id = $12"
+    "paused_us = $8, resume_per_second = $9, resume_from_us = $10, header_names = $11, "
+    "header_values = $12, updated_us = $13 WHERE id = $14"
 )
 _ROTATE = sql(
     "UPDATE subscribers SET previous_secret = secret, previous_until_us = $1, secret = $2, "
@@ -90,12 +97,13 @@ class Subscribers:
         now_us, project_id = self._clock_us(), webhook.project_id
         sealed = self._keys.seal(webhook.secret, Purpose.WEBHOOK)
         webhook = msgspec.structs.replace(webhook, secret=sealed)
+        headers = self._columns(webhook.headers)
 
         async def work(tx: Transaction) -> Subscriber:
             count, last_us = await tx.row(_COUNT, project_id) or (0, 0)
             if count >= WEBHOOKS_MAX:
                 raise TooManyWebhooksError
-            await tx.run(_INSERT, *new_values(webhook, now_us, max(now_us, last_us + 1)))
+            await tx.run(_INSERT, *new_values(webhook, headers, now_us, max(now_us, last_us + 1)))
             detail: dict[str, Any] = {
                 "subscriber": webhook.id,
                 "url": webhook.url,
@@ -103,6 +111,8 @@ class Subscribers:
             }
             if webhook.paused:
                 detail["paused"] = True
+            if webhook.headers:
+                detail["headers"] = [name for name, _ in webhook.headers]
             await note_change(tx, now_us, actor, project_id, "webhook.create", detail)
             return await _required(tx, project_id, webhook.id, now_us)
 
@@ -140,18 +150,27 @@ class Subscribers:
     async def update(
         self, project_id: int, subscriber_id: str, change: WebhookChange, *, actor: str
     ) -> Subscriber | None:
-        """Change a webhook; returns it, None when there is none. No change writes nothing."""
+        """Change a webhook; returns it, None when there is none. No change writes nothing.
+
+        Raises:
+            UnknownHeaderError: the value of a header is to be kept that the webhook does not have.
+            SecretKeyError: the same, and this process does not have the key of the values.
+        """
         now_us = self._clock_us()
 
         async def work(tx: Transaction) -> Subscriber | None:
             before = await find_webhook(tx, project_id, subscriber_id, now_us)
             if before is None:
                 return None
-            changes = changes_of(before, change)
+            headers = self._headers_after(before, change)
+            changes = changes_of(before, change, headers)
             # Enabling an enabled one still closes its breaker.
             if changes or (change.enabled and before.breaker is not None):
                 row = await tx.row(_UNSEEN, subscriber_id) or (None, None)
-                values = changed_values(before, change, (row[0], row[1]), now_us)
+                columns = _columns_of(before)
+                if headers is not None:
+                    columns = self._columns(headers)
+                values = changed_values(before, change, Unseen(row[0], row[1], columns), now_us)
                 await tx.run(_UPDATE, *msgspec.structs.astuple(values), now_us, subscriber_id)
                 for action, detail in audit_entries(subscriber_id, changes, change):
                     await note_change(tx, now_us, actor, project_id, action, detail)
@@ -212,12 +231,45 @@ class Subscribers:
         """Changes with every change of a subscriber; cheap enough to poll every second."""
         return int(await self._database.read(lambda tx: tx.value(_VERSION)) or 0)
 
+    def _headers_after(self, before: Subscriber, change: WebhookChange) -> Headers | None:
+        """All own headers after a change; None: as before."""
+        wanted = change.headers
+        if wanted is None:
+            return None
+        held: Headers | None = ()
+        if before.header_values is not None:
+            try:
+                text = opened(self._keys, before.header_values, Purpose.WEBHOOK)
+            except SecretKeyError:
+                if any(value is None for _, value in wanted):
+                    raise
+                # All of them are replaced, so what they were does not matter.
+                held = None
+            else:
+                values = own_headers.decode(text)
+                held = tuple(zip(before.header_names, values, strict=True))
+        after = own_headers.merged(wanted, held or ())
+        return None if after == held else after
+
+    def _columns(self, headers: Headers) -> HeaderColumns:
+        if not headers:
+            return HeaderColumns(None, None)
+        values = own_headers.encode([value for _, value in headers])
+        names = own_headers.encode([name for name, _ in headers])
+        return HeaderColumns(names, self._keys.seal(values, Purpose.WEBHOOK))
+
     async def _change(self, work: Work[T]) -> T:
         async def alone(tx: Transaction) -> T:
             await lock_changes(tx)
             return await work(tx)
 
         return await self._database.write(alone)
+
+
+def _columns_of(webhook: Subscriber) -> HeaderColumns:
+    if webhook.header_values is None:
+        return HeaderColumns(None, None)
+    return HeaderColumns(own_headers.encode(webhook.header_names), webhook.header_values)
 
 
 async def _required(

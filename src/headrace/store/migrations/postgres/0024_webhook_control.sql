@@ -6,3 +6,7 @@ ALTER TABLE subscribers ADD COLUMN resume_per_second integer;
 ALTER TABLE subscribers ADD COLUMN resume_from_us bigint;
 CREATE INDEX subscribers_paused ON subscribers (id) WHERE paused_us IS NOT NULL;
 CREATE INDEX subscribers_paced ON subscribers (id) WHERE resume_per_second IS NOT NULL;
+
+-- Own headers of a webhook: their names, and their values sealed like its secret, JSON arrays.
+ALTER TABLE subscribers ADD COLUMN header_names text;
+ALTER TABLE subscribers ADD COLUMN header_values text;

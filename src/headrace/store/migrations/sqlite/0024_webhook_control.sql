@@ -6,3 +6,7 @@ ALTER TABLE subscribers ADD COLUMN resume_per_second INTEGER;
 ALTER TABLE subscribers ADD COLUMN resume_from_us INTEGER;
 CREATE INDEX subscribers_paused ON subscribers (id) WHERE paused_us IS NOT NULL;
 CREATE INDEX subscribers_paced ON subscribers (id) WHERE resume_per_second IS NOT NULL;
+
+-- Own headers of a webhook: their names, and their values sealed like its secret, JSON arrays.
+ALTER TABLE subscribers ADD COLUMN header_names TEXT;
+ALTER TABLE subscribers ADD COLUMN header_values TEXT;
