@@ -118,6 +118,49 @@ def test_own_headers_are_sent_with_tests_and_deliveries(client: Client, endpoint
     assert {headers["x-key"] for headers, _ in endpoint.received} == {"a-secret-value"}
 
 
+def test_deliveries_show_request_and_response(client: Client, endpoint: Endpoint) -> None:
+    fields = {"url": endpoint.url, "events": ["a.b"], "headers": {"X-Key": "a-secret-value"}}
+    webhook = client.post("/webhooks", json.dumps(fields)).data
+    event = client.post("/events", json.dumps({"event": "a.b", "external_id": "u"})).data
+    path = f"/events/{event['id']}/deliveries"
+
+    def finished() -> bool:
+        found = client.get(path).data
+        return len(found) == 1 and found[0]["status"] == "delivered"
+
+    wait_until(finished, 20)
+    answer = client.get(f"{path}?limit=1").json()
+    assert answer["next_cursor"] is None
+    (shown,) = answer["data"]
+    ((headers, body),) = endpoint.received
+    assert shown["subscriber_id"] == webhook["id"]
+    assert shown["request_body"].encode() == body
+    assert shown["request_body_bytes"] == len(body)
+    (attempt,) = shown["attempts"]
+    assert attempt["request"] == {
+        "method": "POST",
+        "url": endpoint.url,
+        "headers": {
+            "content-type": "application/json",
+            "webhook-id": headers["webhook-id"],
+            "webhook-timestamp": headers["webhook-timestamp"],
+            "webhook-signature": "v1,***",
+            "x-key": "***",
+        },
+    }
+    assert attempt["response_headers"]["server"].startswith("BaseHTTP")
+    assert attempt["response"] == "thank you"
+    (listed,) = client.get(f"/webhooks/{webhook['id']}/deliveries").data
+    assert listed["attempts"] == [attempt]
+    texts = (client.get(f"/events/{event['id']}/trace").body + json.dumps(shown).encode()).decode()
+    assert "a-secret-value" not in texts
+    assert webhook["secret"] not in texts
+    client.request("DELETE", f"/webhooks/{webhook['id']}")
+    (orphan,) = client.get(path).data
+    assert (orphan["request_body"], orphan["attempts"][0]["request"]) == (None, None)
+    assert client.get("/events/409b0a92-0f9d-4afa-91bf-449a1fcd2993/deliveries").status == 404
+
+
 def test_a_test_that_fails_says_how(client: Client, endpoint: Endpoint) -> None:
     webhook = create(client, endpoint.url)
     endpoint.status = 410

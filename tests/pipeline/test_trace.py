@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from headrace.domain.deliveries.attempt_requests import WebhookVersion
 from headrace.domain.events.event import Source, Status, StoredEvent
 from headrace.pipeline.trace.entry import EntryType, TraceEntry
 from headrace.pipeline.trace.trace import ENTRIES_MAX, trace_of
@@ -413,6 +414,29 @@ def test_deleted_subscriber_is_still_shown() -> None:
 def test_path_of_a_webhook_is_not_shown() -> None:
     of = processed(subscribers=[subscriber()], deliveries=[delivery(delivered(1, DONE_US))])
     assert b"secret-path" not in msgspec.json.encode(trace_of(of).entries)
+
+
+def test_request_and_response_of_an_attempt_are_shown() -> None:
+    versions = (WebhookVersion(1, "https://example.org/secret-path", ("X-Key",)),)
+    tried = attempt(1, DONE_US, version=1, signed_s=17, response_headers="server: x")
+    failed = delivery(tried, state=DeliveryState.RETRYING)
+    of = processed(subscribers=[subscriber(versions=versions)], deliveries=[failed])
+    entry = only(of, EntryType.DELIVERY_FAILED)
+    assert entry.request is not None
+    assert entry.request.url == "https://example.org/…"
+    assert entry.request.headers["webhook-timestamp"] == "17"
+    assert entry.request.headers["x-key"] == "***"
+    assert entry.response_headers == {"server": "x"}
+    assert b"secret-path" not in msgspec.json.encode(trace_of(of).entries)
+
+
+def test_a_paused_webhook_is_named_as_the_reason_to_wait() -> None:
+    waiting = delivery(attempt(1, DONE_US), state=DeliveryState.RETRYING)
+    of = processed(subscribers=[subscriber(paused_us=1)], deliveries=[waiting])
+    assert "waits because the webhook is paused" in only(of, EntryType.SUBSCRIBER_MATCHED).text
+    assert only(of, EntryType.DELIVERY_FAILED).next_attempt_at is None
+    running = processed(subscribers=[subscriber()], deliveries=[waiting])
+    assert "paused" not in only(running, EntryType.SUBSCRIBER_MATCHED).text
 
 
 def test_a_long_trace_is_cut_and_says_so() -> None:

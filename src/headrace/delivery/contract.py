@@ -108,6 +108,8 @@ class WebhookTarget:
     header_names: tuple[str, ...] = ()
     #: Their values, sealed or in plain; None without any.
     header_values: str | None = None
+    #: Of the webhook; kept with the attempt.
+    version: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,11 +156,23 @@ class EndpointResponse:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Exchange:
+    """What is kept of a request that was made, besides its response's body."""
+
+    #: The seconds in its signature.
+    signed_s: int
+    #: First headers of the response, `name: value` a line; empty without a response.
+    response_headers: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Delivered:
     """The subscriber accepted the event. Handlers have no response."""
 
     duration_us: int
     response: EndpointResponse | None = None
+    #: None for handlers.
+    exchange: Exchange | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,6 +186,8 @@ class Failed:
     response: EndpointResponse | None = None
     #: What the receiver asked for, 0 up to 24 hours; None when it asked for nothing.
     retry_after_s: float | None = None
+    #: None for handlers, and when no request could be made.
+    exchange: Exchange | None = None
 
     @property
     def permanent(self) -> bool:

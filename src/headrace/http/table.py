@@ -22,7 +22,7 @@ from headrace.http.contacts import (
 )
 from headrace.http.contacts import batch as contact_batch
 from headrace.http.contacts import lists as contact_lists
-from headrace.http.deliveries import dead_letters, replays, resends, webhooks
+from headrace.http.deliveries import dead_letters, event_deliveries, replays, resends, webhooks
 from headrace.http.events import events, rejections, trace
 from headrace.http.ingest import batch as ingest_batch
 from headrace.http.ingest import single as ingest
@@ -84,6 +84,7 @@ ROUTES = (
         validate.ROUTES,
         events.ROUTES,
         trace.ROUTES,
+        event_deliveries.ROUTES,
         rejections.ROUTES,
     ),
     *_tagged(

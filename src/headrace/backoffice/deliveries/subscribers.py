@@ -8,6 +8,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from headrace.backoffice.deliveries.exchanges import attempts_of
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get
@@ -184,6 +185,7 @@ async def subscriber_page(
         waiting_max=COUNTED_MAX,
         per_second_max=PER_SECOND_MAX,
         deliveries=rows,
+        attempts=attempts_of(rows, {subscriber.id: subscriber}),
         delivery_states={state.value: state.name.lower() for state in DeliveryState},
         next_before=rows[-1].number if len(deliveries) > DELIVERIES_ROWS else None,
         secret=secret,

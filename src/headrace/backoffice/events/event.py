@@ -8,6 +8,7 @@ import shlex
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from headrace.backoffice.deliveries.exchanges import attempts_of
 from headrace.backoffice.events.payload import pretty, pretty_masked
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.events.summary import summary_of
@@ -53,6 +54,7 @@ async def show_event(visit: PageRequest) -> Response:
     webhooks = [
         each for each in facts.subscribers if each.kind is SubscriberKind.WEBHOOK and each.enabled
     ]
+    subscribers = {subscriber.id: subscriber for subscriber in facts.subscribers}
     reached = {delivery.subscriber_id for delivery in facts.deliveries}
     return visit.page(
         "event.html",
@@ -70,7 +72,11 @@ async def show_event(visit: PageRequest) -> Response:
         webhooks=webhooks,
         others=[each for each in webhooks if each.id not in reached],
         delivery_states={state.value: state.name.lower() for state in DeliveryState},
-        subscribers={subscriber.id: subscriber for subscriber in facts.subscribers},
+        subscribers=subscribers,
+        attempts=attempts_of(facts.deliveries, subscribers),
+        request_body=visit.backoffice.webhooks.request_body(event)
+        if shown and any(each.id in reached for each in webhooks)
+        else None,
         dead_letters=[
             letter for letter in facts.dead_letters if letter.state is DeadLetterState.OPEN
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -35,10 +36,26 @@ def print_event(event: dict[str, Any], payload: str) -> None:
 
 
 def print_trace(entries: list[dict[str, Any]]) -> None:
-    """A line for each trace entry, with its error below."""
+    """A line for each trace entry; below it its error, and request and response of a webhook."""
     for entry in entries:
         typer.echo(f"{entry['at']}  {printable(entry['text'])}")
         if "error" in entry:
             cause, error = printable(entry.get("cause", "")), printable(entry["error"])
             # Processing errors begin with their cause.
             typer.echo(f"{'':26}{error if error.startswith(cause) else f'{cause}: {error}'}")
+        for line in _exchange_lines(entry):
+            typer.echo(f"{'':26}{printable(line)}")
+
+
+def _exchange_lines(entry: dict[str, Any]) -> Iterator[str]:
+    """As `curl -v` shows them: what was sent after `>`, what came back after `<`."""
+    request = entry.get("request")
+    if request is not None:
+        yield f"> {request['method']} {request['url']}"
+        yield from (f"> {name}: {value}" for name, value in request["headers"].items())
+    if "http_status" in entry:
+        yield f"< {entry['http_status']}"
+        headers = entry.get("response_headers", {})
+        yield from (f"< {name}: {value}" for name, value in headers.items())
+    for line in entry.get("excerpt", "").splitlines():
+        yield f"  {line}"

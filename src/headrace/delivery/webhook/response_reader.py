@@ -12,6 +12,7 @@ from enum import Enum, auto
 from http import HTTPStatus
 
 from headrace.delivery.excerpt import EXCERPT_BYTES_MAX, safe_excerpt
+from headrace.domain.deliveries.attempt_requests import HEADERS_CHARACTERS_MAX, shown_value
 
 _STATUS_LINE = re.compile(rb"HTTP/([0-9](?:\.[0-9])?)[ \t]+([0-9]{3})(?![0-9])", re.IGNORECASE)
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -62,6 +63,9 @@ class ResponseReader:
         self._room = head_bytes_max
         self._line = bytearray()
         self._headers: dict[bytes, list[bytes]] = {}
+        #: For display, up to a limit.
+        self._shown: list[str] = []
+        self._shown_room = HEADERS_CHARACTERS_MAX
         self._unreadable = 0
         #: Bytes left of the body or chunk; None: all until the end of the connection.
         self._left: int | None = None
@@ -101,6 +105,11 @@ class ResponseReader:
     def excerpt_is_cut(self) -> bool:
         """Whether the body may be longer than the excerpt."""
         return len(self._excerpt) == EXCERPT_BYTES_MAX
+
+    @property
+    def header_lines(self) -> str:
+        """The first headers, `name: value` a line, in ASCII and without secrets."""
+        return "\n".join(self._shown)
 
     @property
     def note(self) -> str | None:
@@ -212,10 +221,23 @@ class ResponseReader:
         if not colon or _NAME.fullmatch(name) is None or _CONTROL.search(value) is not None:
             # A folded line, too: it may continue a header that is not kept.
             self._unreadable += 1
-        elif name in _KEPT:
+            return
+        value = value.strip(b" \t")
+        self._show(name.decode(), value)
+        if name in _KEPT:
             values = self._headers.setdefault(name, [])
             if len(values) < _VALUES_MAX:
-                values.append(value.strip(b" \t"))
+                values.append(value)
+
+    def _show(self, name: str, value: bytes) -> None:
+        text = value.decode("ascii", "replace").replace("\t", " ")
+        line = f"{name}: {shown_value(name, text)}"
+        self._shown_room -= len(line) + 1
+        if self._shown_room >= 0:
+            self._shown.append(line)
+        else:
+            # What follows would look as if nothing were missing.
+            self._shown_room = 0
 
     def _values(self, name: bytes) -> list[bytes]:
         """Elements of all headers of that name, in lower case."""

@@ -15,6 +15,7 @@ from headrace.delivery.contract import (
     Delivery,
     DeliveryError,
     EndpointResponse,
+    Exchange,
     Failed,
     FailureCause,
     WebhookTarget,
@@ -92,21 +93,23 @@ class WebhookTransport:
     async def attempt(self, delivery: Delivery) -> AttemptOutcome:
         """Make one call; see `headrace.delivery.contract.Transport`."""
         async with self._slots:
+            call = _Call(self._limits)
             began_ns = time.perf_counter_ns()
             try:
-                response, retry_after = await self._call(delivery)
+                response = await self._call(delivery, call)
             except Exception as error:  # noqa: BLE001 - the contract: every end is an outcome
                 failure = error_of(error)
                 return Failed(
                     cause=failure.cause,
                     message=str(failure),
                     duration_us=_elapsed_us(began_ns),
+                    exchange=call.exchange,
                 )
             duration_us = _elapsed_us(began_ns)
         cause = cause_of_status(response.http_status)
         if cause is None:
-            return Delivered(duration_us=duration_us, response=response)
-        retry_after_s = None
+            return Delivered(duration_us=duration_us, response=response, exchange=call.exchange)
+        retry_after, retry_after_s = call.reader.retry_after, None
         if retry_after is not None and not cause.permanent:
             retry_after_s = parse_retry_after(retry_after, self._clock_us())
         return Failed(
@@ -115,6 +118,7 @@ class WebhookTransport:
             duration_us=duration_us,
             response=response,
             retry_after_s=retry_after_s,
+            exchange=call.exchange,
         )
 
     async def close(self) -> None:
@@ -139,8 +143,7 @@ class WebhookTransport:
         values = decode(self._opened(target.header_values))
         return dict(zip(target.header_names, values, strict=True))
 
-    async def _call(self, delivery: Delivery) -> tuple[EndpointResponse, str | None]:
-        """The response and the value of its `Retry-After`."""
+    async def _call(self, delivery: Delivery, call: _Call) -> EndpointResponse:
         target = delivery.target
         if not isinstance(target, WebhookTarget):
             raise TypeError("a webhook transport needs a webhook's target")
@@ -148,15 +151,11 @@ class WebhookTransport:
         body = webhook_body(delivery.event)
         secrets = [self._opened(secret) for secret in target.secrets]
         own = self._own_headers(target)
-        signature = signature_headers(delivery.id, body, secrets, self._clock_us())
-        limits = self._limits
-        reader = ResponseReader(
-            head_bytes_max=limits.head_bytes_max,
-            body_bytes_max=limits.response_bytes_max,
-            interim_max=limits.interim_max,
-        )
+        now_us, reader = self._clock_us(), call.reader
+        signature = signature_headers(delivery.id, body, secrets, now_us)
+        call.begin(now_us, own)
         try:
-            async with asyncio.timeout(limits.deadline_s):
+            async with asyncio.timeout(self._limits.deadline_s):
                 head = request_head(url, signature, len(body), own)
                 await self._exchange(url, head + body, reader)
         except (OSError, DeliveryError) as error:
@@ -167,12 +166,11 @@ class WebhookTransport:
             reader.cut(_why_cut(error))
         if reader.status is None:
             raise _no_response(reader)
-        response = EndpointResponse(
+        return EndpointResponse(
             http_status=reader.status,
-            excerpt=masked(reader.excerpt, secrets_of(own.values()), cut=reader.excerpt_is_cut),
+            excerpt=masked(reader.excerpt, call.masked, cut=reader.excerpt_is_cut),
             note=reader.note,
         )
-        return response, reader.retry_after
 
     async def _exchange(self, url: WebhookUrl, request: bytes, reader: ResponseReader) -> None:
         addresses = await self._names.addresses(url)
@@ -187,6 +185,36 @@ class WebhookTransport:
                     reader.feed(data)
                 else:
                     reader.closed()
+
+
+class _Call:
+    """One call: its response, and what is kept of it when it fails."""
+
+    __slots__ = ("_signed_us", "masked", "reader")
+
+    def __init__(self, limits: WebhookLimits) -> None:
+        self.reader = ResponseReader(
+            head_bytes_max=limits.head_bytes_max,
+            body_bytes_max=limits.response_bytes_max,
+            interim_max=limits.interim_max,
+        )
+        #: What must not be stored of the response.
+        self.masked: tuple[str, ...] = ()
+        self._signed_us: int | None = None
+
+    def begin(self, now_us: int, own: dict[str, str]) -> None:
+        """Record that the request is signed and about to be sent."""
+        self._signed_us, self.masked = now_us, secrets_of(own.values())
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """None when no request was made."""
+        if self._signed_us is None:
+            return None
+        return Exchange(
+            signed_s=self._signed_us // 1_000_000,
+            response_headers=masked(self.reader.header_lines, self.masked),
+        )
 
 
 def request_head(

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from headrace.delivery.contract import AttemptOutcome, Failed
+from headrace.domain.deliveries.attempt_requests import (
+    AttemptRequest,
+    WebhookVersion,
+    read_response_headers,
+    request_of,
+)
 from headrace.domain.deliveries.breaker import BreakerPolicy, BreakerState
 from headrace.domain.deliveries.dead_letters import PER_SECOND_MAX
 from headrace.domain.deliveries.own_headers import (
@@ -21,6 +28,7 @@ from headrace.domain.timestamps import to_text
 from headrace.http.routing.schema import EVENT_PATTERN, Description, EventName, Id, Time, about
 from headrace.pipeline.delivering.breakers import breaker_of
 from headrace.store.contract.deliveries import Attempt, DeliveryRecord, DeliveryState, Subscriber
+from headrace.store.contract.trace import TracedSubscriber
 
 DeliveryStatus = Literal["pending", "delivering", "retrying", "delivered", "dead_lettered"]
 _STATUS_NAMES: dict[int, DeliveryStatus] = {
@@ -143,6 +151,17 @@ class DeliveryAttemptResponse(msgspec.Struct, kw_only=True):
     http_status: Annotated[int | None, about("Null if there was no response.")]
     cause: str | None
     error: str | None
+    request: Annotated[
+        AttemptRequest | None,
+        about("Null if none was made, or the webhook has changed too often since."),
+    ]
+    response_headers: Annotated[
+        dict[str, str] | None,
+        about(
+            "The first 2,048 characters, names in lower case, `***` for cookies and other secrets; "
+            "null if there was no response."
+        ),
+    ]
     response: Annotated[str | None, about("Response body (truncated).")]
     note: Annotated[
         str | None, about("Problem with the response, although the event was delivered.")
@@ -209,24 +228,37 @@ def webhook_created(webhook: Subscriber, secret: str) -> WebhookCreated:
     return msgspec.convert(_webhook_fields(webhook) | {"secret": secret}, WebhookCreated)
 
 
-def delivery_response(delivery: DeliveryRecord, webhook: Subscriber) -> DeliveryResponse:
-    """A delivery of a webhook as the API shows it."""
+def delivery_response(
+    delivery: DeliveryRecord, subscriber: Subscriber | TracedSubscriber | None
+) -> DeliveryResponse:
+    """A delivery as the API shows it; the subscriber is None once it is deleted."""
+    return DeliveryResponse(**delivery_fields(delivery, subscriber))
+
+
+def delivery_fields(
+    delivery: DeliveryRecord, subscriber: Subscriber | TracedSubscriber | None
+) -> dict[str, Any]:
+    """The fields of `DeliveryResponse`."""
     finished_us = delivery.finished_us
-    scheduled = delivery.state in _WAITING and webhook.paused_us is None
-    return DeliveryResponse(
-        id=delivery.id,
-        event_id=None if delivery.event_id is None else uuid_text(delivery.event_id),
-        event=delivery.event,
-        status=_STATUS_NAMES[delivery.state],
-        created_at=to_text(delivery.created_us),
-        finished_at=None if finished_us is None else to_text(finished_us),
-        next_attempt_at=to_text(delivery.due_us) if scheduled else None,
-        last_error=delivery.last_error,
-        attempts=[_attempt_response(attempt) for attempt in delivery.attempts],
-    )
+    paused = subscriber is not None and subscriber.paused_us is not None
+    scheduled = delivery.state in _WAITING and not paused
+    versions = () if subscriber is None else subscriber.versions
+    return {
+        "id": delivery.id,
+        "event_id": None if delivery.event_id is None else uuid_text(delivery.event_id),
+        "event": delivery.event,
+        "status": _STATUS_NAMES[delivery.state],
+        "created_at": to_text(delivery.created_us),
+        "finished_at": None if finished_us is None else to_text(finished_us),
+        "next_attempt_at": to_text(delivery.due_us) if scheduled else None,
+        "last_error": delivery.last_error,
+        "attempts": [_attempt_response(one, delivery.id, versions) for one in delivery.attempts],
+    }
 
 
-def _attempt_response(attempt: Attempt) -> DeliveryAttemptResponse:
+def _attempt_response(
+    attempt: Attempt, delivery_id: str, versions: Sequence[WebhookVersion]
+) -> DeliveryAttemptResponse:
     return DeliveryAttemptResponse(
         number=attempt.number,
         at=to_text(attempt.at_us),
@@ -234,6 +266,8 @@ def _attempt_response(attempt: Attempt) -> DeliveryAttemptResponse:
         http_status=attempt.http_status,
         cause=attempt.cause,
         error=attempt.error,
+        request=request_of(versions, attempt.version, delivery_id, attempt.signed_s),
+        response_headers=read_response_headers(attempt.response_headers),
         response=attempt.excerpt,
         note=attempt.note,
     )

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from headrace.domain.contacts.contact import Contact, shown_email
+from headrace.domain.deliveries.attempt_requests import read_response_headers
 from headrace.domain.events.event import Source, Status
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
@@ -296,6 +297,7 @@ def _delivery(row: Sequence[Any], attempts: list[Any]) -> dict[str, Any]:
                 "error": each[6],
                 "http_status": each[7],
                 "excerpt": each[8],
+                "response_headers": read_response_headers(each[9]),
             }
             for each in attempts
         ],

@@ -43,6 +43,7 @@ def record_of(ended: Ended, policy: RetryPolicy, jitter: float) -> AttemptRecord
         http_status=outcome.response.http_status if outcome.response else None,
         excerpt=outcome.response.excerpt if outcome.response else None,
         note=outcome.response.note if outcome.response else None,
+        exchange=outcome.exchange,
     )
 
 

@@ -9,7 +9,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from headrace.delivery.contract import AttemptOutcome, Delivery, WebhookTarget
+from headrace.domain.deliveries.attempt_requests import BODY_BYTES_MAX
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.events.event import Source, Status, StoredEvent
 from headrace.domain.ids import first_sequence_at, id_of_sequence, new_uuid, uuid_text
@@ -42,6 +45,19 @@ class WebhookCaller(Protocol):
         """A new random secret."""
         ...
 
+    def body(self, event: StoredEvent) -> bytes:
+        """The body that a delivery of the event sends."""
+        ...
+
+
+class RequestBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a request."""
+
+    #: At most `BODY_BYTES_MAX` of it.
+    text: str
+    #: Length of all of it.
+    bytes: int
+
 
 class Webhooks:
     """Checks URLs and makes test calls, with a limit on concurrent ones."""
@@ -58,6 +74,12 @@ class Webhooks:
     def new_secret(self) -> str:
         """See `WebhookCaller.new_secret`."""
         return self._caller.new_secret()
+
+    def request_body(self, event: StoredEvent) -> RequestBody:
+        """The body of a request, as it is made of the event as it is now."""
+        body = self._caller.body(event)
+        text = body[:BODY_BYTES_MAX].decode(errors="ignore")
+        return RequestBody(text=text, bytes=len(body))
 
     async def test(self, webhook: Subscriber) -> AttemptOutcome:
         """Call an endpoint as a delivery would, whether it is enabled or not.

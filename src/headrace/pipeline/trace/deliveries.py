@@ -10,6 +10,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
+from headrace.domain.deliveries.attempt_requests import (
+    read_response_headers,
+    request_of,
+    without_path,
+)
 from headrace.domain.deliveries.subscriptions import pattern_wants
 from headrace.domain.timestamps import to_text
 from headrace.pipeline.trace.entry import (
@@ -62,14 +67,15 @@ def subscriber_moments(facts: TraceFacts) -> Iterator[Moment]:
 def delivery_moments(facts: TraceFacts) -> Iterator[Moment]:
     """Every stored attempt, and when a delivery was last sent again."""
     names = _names(facts.subscribers)
-    paused = {each.id for each in facts.subscribers if each.paused_us is not None}
+    subscribers = {each.id: each for each in facts.subscribers}
     for delivery in facts.deliveries:
         name = names.get(delivery.subscriber_id, _DELETED)
         if delivery.resent_us is not None and not _shown(delivery, facts.dead_letters):
             yield _resent(delivery, delivery.resent_us, name)
         numbers = _attempt_numbers(delivery, facts.dead_letters)
         for attempt, number in zip(delivery.attempts, numbers, strict=True):
-            yield _attempted(delivery, attempt, number, name, held=delivery.subscriber_id in paused)
+            subscriber = subscribers.get(delivery.subscriber_id)
+            yield _attempted(delivery, attempt, number, name, subscriber)
 
 
 def _names(subscribers: Sequence[TracedSubscriber]) -> dict[str, str]:
@@ -239,13 +245,20 @@ def _reason_now(subscriber: TracedSubscriber, event: str, at_us: int) -> str | N
 
 
 def _attempted(
-    delivery: DeliveryRecord, attempt: Attempt, number: int, name: str, *, held: bool
+    delivery: DeliveryRecord,
+    attempt: Attempt,
+    number: int,
+    name: str,
+    subscriber: TracedSubscriber | None,
 ) -> Moment:
+    held = subscriber is not None and subscriber.paused_us is not None
+    versions = () if subscriber is None else subscriber.versions
     worked = attempt.cause is None
     took = duration_text(attempt.duration_us)
     with_status = f" with status {attempt.http_status}" if attempt.http_status is not None else ""
     retry_us = None if held else _retry_us(delivery, attempt)
     follows = f"; next retry at {to_text(retry_us)}" if retry_us is not None else ""
+    request = request_of(versions, attempt.version, delivery.id, attempt.signed_s)
     end_us = attempt.at_us + attempt.duration_us
     entry = TraceEntry(
         at=to_text(end_us),
@@ -262,6 +275,9 @@ def _attempted(
         delivery_id=delivery.id,
         http_status=attempt.http_status,
         excerpt=attempt.excerpt,
+        # Only the host, as in the texts; the list of deliveries has the rest.
+        request=None if request is None else without_path(request),
+        response_headers=read_response_headers(attempt.response_headers),
         note=attempt.note,
     )
     return Moment(end_us, entry, detail=1 if worked else 2)

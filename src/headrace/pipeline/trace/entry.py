@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from headrace.domain.deliveries.attempt_requests import AttemptRequest
+
 StatusName = Literal["accepted", "processing", "retrying", "processed", "dead_lettered"]
 
 
@@ -77,6 +79,9 @@ class TraceEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     http_status: int | None = None
     #: First bytes of a webhook's response.
     excerpt: str | None = None
+    #: Request of a webhook, and the first headers of its response.
+    request: AttemptRequest | None = None
+    response_headers: dict[str, str] | None = None
     #: What could not be read of the response of a webhook that accepted the event.
     note: str | None = None
     dead_letter_id: str | None = None

@@ -14,6 +14,12 @@ from headrace.domain.access.sealing import (
     SealedError,
     key_id_of,
 )
+from headrace.domain.deliveries.attempt_requests import (
+    WebhookVersion,
+    earlier_with,
+    read_earlier,
+)
+from headrace.domain.deliveries.own_headers import decode
 from headrace.store.access.audit import write_audit
 from headrace.store.contract.errors import StoreError
 from headrace.store.engine.dialect import Statement, sql
@@ -127,12 +133,15 @@ async def _seal_column(tx: Transaction, column: _Column, ring: KeyRing) -> int:
 
 
 _SECRETS = sql("SELECT id, secret, previous_secret FROM subscribers WHERE secret IS NOT NULL")
-_HEADERS = sql("SELECT id, header_values FROM subscribers WHERE header_values IS NOT NULL")
+_HEADERS = sql(
+    "SELECT id, header_values, version, target, header_names, earlier FROM subscribers "
+    "WHERE header_values IS NOT NULL"
+)
 # Requests without them could be rejected for good, so deliveries wait for new ones.
 _NO_HEADERS = sql(
     "UPDATE subscribers SET header_names = NULL, header_values = NULL, "
-    "paused_us = coalesce(paused_us, $2), resume_per_second = NULL, resume_from_us = NULL "
-    "WHERE id = $1"
+    "paused_us = coalesce(paused_us, $2), resume_per_second = NULL, resume_from_us = NULL, "
+    "version = version + 1, earlier = $3 WHERE id = $1"
 )
 _NEW_SECRET = sql(
     "UPDATE subscribers SET secret = $2, previous_secret = NULL, previous_until_us = NULL "
@@ -194,9 +203,11 @@ async def replace_lost(
         for app_id in apps:
             public, private = new_vapid_keys()
             await tx.run(_NEW_VAPID_KEYS, app_id, public, ring.seal(private, Purpose.VAPID))
-        bare = [row[0] for row in await tx.rows(_HEADERS) if is_lost(row[1])]
-        for webhook_id in bare:
-            await tx.run(_NO_HEADERS, webhook_id, now_us)
+        bare = [row for row in await tx.rows(_HEADERS) if is_lost(row[1])]
+        for webhook_id, _, number, url, names, earlier in bare:
+            before = WebhookVersion(number, url, decode(names))
+            kept = earlier_with(before, read_earlier(earlier))
+            await tx.run(_NO_HEADERS, webhook_id, now_us, kept)
         done = Replaced(len(webhooks), len(domains), len(apps), len(bare))
         if webhooks or domains or apps or bare:
             detail = msgspec.structs.asdict(done)

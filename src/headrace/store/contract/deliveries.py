@@ -12,7 +12,8 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
-from headrace.delivery.contract import HandlerTarget, WebhookTarget
+from headrace.delivery.contract import Exchange, HandlerTarget, WebhookTarget
+from headrace.domain.deliveries.attempt_requests import WebhookVersion
 from headrace.domain.deliveries.own_headers import Headers, WantedHeaders
 from headrace.domain.events.event import StoredEvent
 
@@ -110,6 +111,8 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
     header_names: tuple[str, ...] = ()
     #: Their values as they are stored, see `domain.deliveries.own_headers`.
     header_values: str | None = None
+    #: What its requests depended on and depend on, the current version last.
+    versions: tuple[WebhookVersion, ...] = ()
     #: Unique among the subscribers of a project, so it is also the cursor of lists.
     created_us: int
     updated_us: int
@@ -236,6 +239,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     excerpt: str | None
     #: What could not be read of the response; for a failure that is in its error.
     note: str | None = None
+    #: What is kept of the request that was made; None: none was.
+    exchange: Exchange | None = None
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -259,6 +264,11 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     http_status: int | None
     #: First bytes of the response.
     excerpt: str | None
+    #: Version of the webhook, and the seconds in its signature; None: no request was made.
+    version: int | None = None
+    signed_s: int | None = None
+    #: First headers of the response, `name: value` a line.
+    response_headers: str | None = None
     #: What could not be read of the response; see `AttemptRecord`.
     note: str | None = None
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from headrace.domain.deliveries.attempt_requests import WebhookVersion
 from headrace.domain.events.event import StoredEvent
 from headrace.store.contract.dead_letters import DeadLetterKind, DeadLetterState
 from headrace.store.contract.deliveries import DeliveryRecord, SubscriberKind
@@ -52,6 +53,8 @@ class TracedSubscriber(msgspec.Struct, frozen=True, kw_only=True):
     updated_us: int
     #: Since when its owner keeps deliveries waiting; None: they are made.
     paused_us: int | None = None
+    #: What its requests depended on and depend on; see `Subscriber.versions`.
+    versions: tuple[WebhookVersion, ...] = ()
 
 
 class TracedDeadLetter(msgspec.Struct, frozen=True, kw_only=True):

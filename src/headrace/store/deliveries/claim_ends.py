@@ -167,7 +167,7 @@ async def take_back(
     ends = []
     for lost in found:
         ending = after_loss(lost.crashes, lost.losses, now_us)
-        attempt = (lost.claim, now_us, 0, ending.cause, ending.error, None, None)
+        attempt = (lost.claim, now_us, 0, ending.cause, ending.error, *(None,) * 5)
         named = (lost.lane, lost.number, lost.claim)
         ends.append(End(*named, ending, attempt, lost.lease_until_us))
     taken = await _end(tx, outcomes, ends, now_us, lost=True)

@@ -20,7 +20,10 @@ from headrace.store.engine.transaction import Row, Transaction
 #: Deliveries of one event that its trace shows; one for each subscriber that wanted it.
 _OF_EVENT_MAX = 500
 
-_ATTEMPT_NAMES = ("number", "at_us", "duration_us", "cause", "error", "http_status", "excerpt")
+_ATTEMPT_NAMES = (
+    *("number", "at_us", "duration_us", "cause", "error", "http_status", "excerpt"),
+    *("version", "signed_s", "response_headers"),
+)
 _COLUMNS = (
     "SELECT d.lane, d.number, d.id, d.subscriber_id, e.id, e.event, d.state, d.attempt, d.due_us, "
     "d.created_us, d.finished_us, d.last_error, d.resent_us, d.resend_number"
@@ -41,7 +44,7 @@ OF_EVENT = sql(
 RESENT_BY = sql("SELECT number, actor FROM replays WHERE number = ANY($1::bigint[])")
 ATTEMPTS = sql("""
 SELECT a.lane, a.delivery_number, a.number, a.at_us, a.duration_us, a.cause, a.error,
-    a.http_status, a.excerpt
+    a.http_status, a.excerpt, a.version, a.signed_s, a.response_headers
 FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, number)
 JOIN delivery_attempts AS a ON a.lane = k.lane AND a.delivery_number = k.number
 ORDER BY a.lane, a.delivery_number, a.number

@@ -71,12 +71,17 @@ def after_attempt(record: AttemptRecord, now_us: int) -> Ending:
 
 def attempt_values(record: AttemptRecord, ending: Ending) -> tuple[Any, ...]:
     """Values of an attempt, in the order of the contract's fields."""
+    exchange, target = record.exchange, record.claimed.target
+    kept: tuple[Any, ...] = (None, None, None)
+    if exchange is not None and isinstance(target, WebhookTarget):
+        kept = (target.version, exchange.signed_s, exchange.response_headers or None)
     excerpt = None if record.excerpt is None else storable(record.excerpt)
     # One column for both: a delivery has no error.
     error = record.note if record.failure is None else ending.error
     return (
         *(record.claimed.claim, record.began_us, record.duration_us),
         *(ending.cause, error, record.http_status, excerpt),
+        *kept,
     )
 
 

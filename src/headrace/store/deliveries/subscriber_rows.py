@@ -13,6 +13,11 @@ import msgspec
 
 from headrace.delivery.contract import HandlerTarget, WebhookTarget
 from headrace.domain.deliveries import own_headers
+from headrace.domain.deliveries.attempt_requests import (
+    WebhookVersion,
+    earlier_with,
+    read_earlier,
+)
 from headrace.domain.deliveries.own_headers import Headers
 from headrace.domain.deliveries.pace import Pace
 from headrace.store.access.audit import write_audit
@@ -32,11 +37,11 @@ from headrace.store.engine.transaction import Transaction
 COLUMNS = (
     "id, project_id, kind, target, events, description, enabled, disabled_reason, secret, "
     "previous_secret, previous_until_us, breaker, paused_us, resume_per_second, header_names, "
-    "header_values, created_us, updated_us"
+    "header_values, version, earlier, created_us, updated_us"
 )
 #: Of a claim.
 TARGET_COLUMNS = (
-    "kind, target, secret, previous_secret, previous_until_us, header_names, header_values"
+    "kind, target, secret, previous_secret, previous_until_us, header_names, header_values, version"
 )
 _NAMES = tuple(name.strip() for name in COLUMNS.split(","))
 _GET = sql(
@@ -99,6 +104,8 @@ class WebhookValues(msgspec.Struct, frozen=True):
     resume_from_us: int | None
     header_names: str | None
     header_values: str | None
+    version: int
+    earlier: str | None
 
 
 def subscriber(row: Iterable[Any], now_us: int) -> Subscriber:
@@ -106,17 +113,27 @@ def subscriber(row: Iterable[Any], now_us: int) -> Subscriber:
     values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
     secret, previous = values.pop("secret"), values.pop("previous_secret")
     secrets = valid_secrets(secret, previous, values["previous_until_us"], now_us)
+    names = own_headers.decode(values["header_names"])
+    versions = versions_of(values.pop("version"), values["target"], names, values.pop("earlier"))
     return Subscriber(
         **values
         | {
             "kind": SubscriberKind(values["kind"]),
             "events": tuple(msgspec.json.decode(values["events"])),
             "enabled": bool(values["enabled"]),
-            "header_names": own_headers.decode(values["header_names"]),
+            "header_names": names,
+            "versions": versions,
             "secrets": secrets,
             "previous_until_us": values["previous_until_us"] if len(secrets) > 1 else None,
         }
     )
+
+
+def versions_of(
+    number: int, url: str, header_names: tuple[str, ...], earlier: str | None
+) -> tuple[WebhookVersion, ...]:
+    """All versions of a webhook that are known, the current one last."""
+    return (*read_earlier(earlier), WebhookVersion(number, url, header_names))
 
 
 def valid_secrets(
@@ -143,15 +160,17 @@ def due_within(pace: Pace | None, due: int, now_us: int) -> int:
 
 def target_of(row: Sequence[Any], now_us: int) -> WebhookTarget | HandlerTarget:
     """Where to deliver, from `TARGET_COLUMNS`."""
-    kind, target, secret, previous, previous_until_us, names, header_values = row
+    kind, target, secret, previous, previous_until_us, *own = row
     if kind == SubscriberKind.HANDLER:
         return HandlerTarget(name=target)
     secrets = valid_secrets(secret, previous, previous_until_us, now_us)
+    names, header_values, version = own
     return WebhookTarget(
         url=target,
         secrets=secrets,
         header_names=own_headers.decode(names),
         header_values=header_values,
+        version=version,
     )
 
 
@@ -225,10 +244,11 @@ def changed_values(
     """A webhook as it is after a change."""
     disabled_us = unseen.disabled_us
     enabled = before.enabled if change.enabled is None else change.enabled
+    target = before.target if change.url is None else change.url
     switched_off = before.enabled and not enabled
     reason = SWITCHED_OFF if switched_off else before.disabled_reason
     return WebhookValues(
-        target=before.target if change.url is None else change.url,
+        target=target,
         events=patterns_text(before.events if change.events is None else change.events),
         description=before.description if change.description is None else change.description,
         enabled=enabled,
@@ -239,12 +259,21 @@ def changed_values(
         **_pause_values(before, change, unseen.resume_from_us, now_us),
         header_names=unseen.headers.names,
         header_values=unseen.headers.values,
+        **_version_values(before, target, own_headers.decode(unseen.headers.names)),
     )
+
+
+def _version_values(before: Subscriber, url: str, header_names: tuple[str, ...]) -> dict[str, Any]:
+    *earlier, current = before.versions
+    if (url, header_names) != (current.url, current.header_names):
+        return {"version": current.number + 1, "earlier": earlier_with(current, earlier)}
+    text = msgspec.json.encode(earlier).decode() if earlier else None
+    return {"version": current.number, "earlier": text}
 
 
 def _pause_values(
     before: Subscriber, change: WebhookChange, from_us: int | None, now_us: int
-) -> dict[str, int | None]:
+) -> dict[str, Any]:
     """The columns of a pause, and of the rate after it, as they are after a change."""
     paused_us, per_second = before.paused_us, before.resume_per_second
     if change.paused is True:

@@ -65,7 +65,7 @@ _UPDATE = sql(
     "UPDATE subscribers SET target = $1, events = $2, description = $3, enabled = $4, "
     "disabled_reason = $5, disabled_us = $6, breaker = CASE WHEN $7 THEN NULL ELSE breaker END, "
     "paused_us = $8, resume_per_second = $9, resume_from_us = $10, header_names = $11, "
-    "header_values = $12, updated_us = $13 WHERE id = $14"
+    "header_values = $12, version = $13, earlier = $14, updated_us = $15 WHERE id = $16"
 )
 _ROTATE = sql(
     "UPDATE subscribers SET previous_secret = secret, previous_until_us = $1, secret = $2, "

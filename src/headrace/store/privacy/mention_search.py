@@ -94,7 +94,7 @@ def _masking_of_event(table: str, column: str, sqlite_table: str = "") -> Statem
 _RESPONSES = (
     _masking(
         "delivery_attempts",
-        f"excerpt = NULL, error = {_MASKED.format('error')}",
+        f"excerpt = NULL, response_headers = NULL, error = {_MASKED.format('error')}",
         "(lane, delivery_number) IN "
         "(SELECT lane, number FROM deliveries WHERE lane = $1 AND sequence = $2)",
         "delivery_number IN (SELECT number FROM deliveries WHERE sequence = ?2)",

@@ -41,12 +41,12 @@ DETAILS = {
         "t.sequence, t.number",
     ),
     "delivery_attempts": sql(
-        f"SELECT d.sequence, {_ATTEMPT}, a.excerpt "
+        f"SELECT d.sequence, {_ATTEMPT}, a.excerpt, a.response_headers "
         "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
         "JOIN deliveries d ON d.lane = k.lane AND d.sequence = k.sequence "
         "JOIN delivery_attempts a ON a.lane = d.lane AND a.delivery_number = d.number "
         "ORDER BY d.sequence, d.number, a.number",
-        sqlite=f"SELECT d.sequence, {_ATTEMPT}, a.excerpt FROM json_each(?2) k "
+        sqlite=f"SELECT d.sequence, {_ATTEMPT}, a.excerpt, a.response_headers FROM json_each(?2) k "
         "CROSS JOIN deliveries d ON d.sequence = k.value "
         "CROSS JOIN delivery_attempts a ON a.delivery_number = d.number "
         "ORDER BY d.sequence, d.number, a.number",

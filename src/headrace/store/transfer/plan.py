@@ -77,7 +77,8 @@ COPIED: tuple[TableCopy, ...] = (
         "subscribers",
         "id, project_id, kind, target, events, description, enabled, disabled_reason, disabled_us, "
         "secret, previous_secret, previous_until_us, breaker, seen_us, created_us, updated_us, "
-        "paused_us, resume_per_second, resume_from_us, header_names, header_values",
+        "paused_us, resume_per_second, resume_from_us, header_names, header_values, "
+        "version, earlier",
         "id",
     ),
     _alike(
@@ -187,7 +188,8 @@ COPIED: tuple[TableCopy, ...] = (
     ),
     _alike(
         "delivery_attempts",
-        "lane, delivery_number, number, at_us, duration_us, cause, error, http_status, excerpt",
+        "lane, delivery_number, number, at_us, duration_us, cause, error, http_status, excerpt, "
+        "version, signed_s, response_headers",
         "delivery_number, number",
     ),
     _alike(

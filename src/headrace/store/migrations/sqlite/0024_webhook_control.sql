@@ -10,3 +10,13 @@ CREATE INDEX subscribers_paced ON subscribers (id) WHERE resume_per_second IS NO
 -- Own headers of a webhook: their names, and their values sealed like its secret, JSON arrays.
 ALTER TABLE subscribers ADD COLUMN header_names TEXT;
 ALTER TABLE subscribers ADD COLUMN header_values TEXT;
+
+-- Counts changes of what the requests of a webhook depend on (URL, own headers), and what it
+-- was before, a JSON array: so an attempt needs no copy of it.
+ALTER TABLE subscribers ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE subscribers ADD COLUMN earlier TEXT;
+-- Version of the webhook, seconds in the signature, and the first headers of the response. NULL:
+-- no request was made, or by an earlier release.
+ALTER TABLE delivery_attempts ADD COLUMN version INTEGER;
+ALTER TABLE delivery_attempts ADD COLUMN signed_s INTEGER;
+ALTER TABLE delivery_attempts ADD COLUMN response_headers TEXT;

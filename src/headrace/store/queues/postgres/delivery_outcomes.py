@@ -30,9 +30,10 @@ FINISH = _END.format(uncounted=0, fence="owner", fence_type="text")
 TAKE_BACK = _END.format(uncounted=1, fence="lease_until_us", fence_type="bigint")
 ADD_ATTEMPTS = """
 INSERT INTO delivery_attempts (lane, delivery_number, number, at_us, duration_us, cause, error,
-    http_status, excerpt)
+    http_status, excerpt, version, signed_s, response_headers)
 SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::integer[], $4::bigint[], $5::bigint[],
-    $6::text[], $7::text[], $8::integer[], $9::text[])
+    $6::text[], $7::text[], $8::integer[], $9::text[], $10::integer[], $11::bigint[],
+    $12::text[])
 """
 FORGET_ATTEMPTS = """
 DELETE FROM delivery_attempts AS a
@@ -67,7 +68,7 @@ class PostgresOutcomes:
 
 async def _remember(connection: Connection, ends: Sequence[End]) -> None:
     attempts = ((end.lane, end.number, *end.attempt) for end in ends)
-    await connection.execute(ADD_ATTEMPTS, *columns_of(attempts, 9))
+    await connection.execute(ADD_ATTEMPTS, *columns_of(attempts, 12))
     old = [
         (end.lane, end.number, end.claim - ATTEMPTS_KEPT)
         for end in ends

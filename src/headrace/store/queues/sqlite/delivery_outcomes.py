@@ -24,7 +24,8 @@ _FINISH = _END.format(uncounted=0, fence="owner")
 _TAKE_BACK = _END.format(uncounted=1, fence="lease_until_us")
 _ADD_ATTEMPT = (
     "INSERT INTO delivery_attempts (lane, delivery_number, number, at_us, duration_us, cause, "
-    "error, http_status, excerpt) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "error, http_status, excerpt, version, signed_s, response_headers) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _FORGET_ATTEMPTS = "DELETE FROM delivery_attempts WHERE delivery_number = ? AND number <= ?"
 
