@@ -118,6 +118,41 @@ def test_own_headers_are_sent_with_tests_and_deliveries(client: Client, endpoint
     assert {headers["x-key"] for headers, _ in endpoint.received} == {"a-secret-value"}
 
 
+def test_a_webhook_gets_cloudevents(client: Client, endpoint: Endpoint) -> None:
+    fields = {"url": endpoint.url, "events": ["a.b"], "format": "cloudevents"}
+    webhook = client.post("/webhooks", json.dumps(fields)).data
+    assert webhook["format"] == "cloudevents"
+    sent = {"event": "a.b", "external_id": "u", "payload": {"n": 1}}
+    event = client.post("/events", json.dumps(sent)).data
+    path = f"/events/{event['id']}/deliveries"
+    wait_until(lambda: [one["status"] for one in client.get(path).data] == ["delivered"], 20)
+    ((headers, body),) = endpoint.received
+    assert headers["content-type"] == "application/cloudevents+json"
+    got = Webhook(webhook["secret"]).verify(body, headers)
+    shown = client.get(f"/events/{event['id']}").data
+    assert got == {
+        "specversion": "1.0",
+        "id": event["id"],
+        "source": got["source"],
+        "type": "a.b",
+        "subject": "u",
+        "time": shown["occurred_at"],
+        "datacontenttype": "application/json",
+        "data": shown | {"delivery_status": "pending"},
+    }
+    assert got["source"].startswith("urn:headrace:project:")
+    (delivery,) = client.get(path).data
+    assert delivery["request_body"].encode() == body
+    request = delivery["attempts"][0]["request"]
+    assert request["headers"]["content-type"] == "application/cloudevents+json"
+    url = f"/webhooks/{webhook['id']}"
+    changed = client.request("PATCH", url, body=b'{"format": "headrace"}').data
+    assert changed["format"] == "headrace"
+    # The attempt was made before the change.
+    (delivery,) = client.get(path).data
+    assert delivery["attempts"][0]["request"] == request
+
+
 def test_deliveries_show_request_and_response(client: Client, endpoint: Endpoint) -> None:
     fields = {"url": endpoint.url, "events": ["a.b"], "headers": {"X-Key": "a-secret-value"}}
     webhook = client.post("/webhooks", json.dumps(fields)).data

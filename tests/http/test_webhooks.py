@@ -89,6 +89,8 @@ def test_every_problem_is_listed(client: Client) -> None:
         ({"secret": "whsec_mine"}, "secret"),
         ({"id": NOBODY}, "id"),
         ({"paused": "no"}, "paused"),
+        ({"format": "xml"}, "format"),
+        ({"format": ["cloudevents"]}, "format"),
         ({"headers": "X-A: 1"}, "headers"),
         ({"headers": {"X-A": "***"}}, "headers.X-A"),
         ({"headers": {"X-A": "1\r\nX-B: 2"}}, "headers.X-A"),

@@ -378,7 +378,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "erasures.done": (erasures.DONE, "1"),
     "pauses.paced": (pauses.PACED, ""),
     "pauses.due": (pauses.DUE, "'s1', 2, 9"),
-    "pauses.paused": (pauses.PAUSED, ""),
+    "queue_reads.paused_deliveries": (queue_reads.PAUSED_DELIVERIES, ""),
     "pauses.waiting": (pauses.WAITING, "'s1', 2"),
     "subscriber_rows.set_paces": (subscriber_rows.SET_PACES, "'{s1}', '{1}', '{2}'"),
     "subscriber_rows.set_breakers": (

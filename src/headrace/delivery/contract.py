@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
+from headrace.domain.deliveries.body_format import BodyFormat
 from headrace.domain.events.event import StoredEvent
 
 
@@ -108,6 +109,7 @@ class WebhookTarget:
     header_names: tuple[str, ...] = ()
     #: Their values, sealed or in plain; None without any.
     header_values: str | None = None
+    format: BodyFormat = BodyFormat.HEADRACE
     #: Of the webhook; kept with the attempt.
     version: int = 1
 

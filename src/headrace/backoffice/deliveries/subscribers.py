@@ -8,8 +8,8 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from headrace.backoffice.deliveries.exchanges import attempts_of
 from headrace.backoffice.events.search import read_uuid
+from headrace.backoffice.shell.exchanges import attempts_of
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get
 from headrace.domain.deliveries.breaker import BreakerPolicy, BreakerState
@@ -201,6 +201,7 @@ def typed_of(subscriber: Subscriber) -> dict[str, str]:
         "events": " ".join(subscriber.events),
         "description": subscriber.description,
         "headers": "\n".join(f"{name}: {MASK}" for name in subscriber.header_names),
+        "format": subscriber.format.value,
     }
 
 

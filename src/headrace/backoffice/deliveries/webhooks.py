@@ -10,6 +10,7 @@ from headrace.backoffice.deliveries.subscribers import find_subscriber, subscrib
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get, post
 from headrace.delivery.contract import DeliveryError, Failed
+from headrace.domain.deliveries.body_format import BodyFormat, check_format
 from headrace.domain.deliveries.dead_letters import check_per_second
 from headrace.domain.deliveries.own_headers import (
     UnknownHeaderError,
@@ -30,7 +31,7 @@ from headrace.store.contract.deliveries import (
     WebhookChange,
 )
 
-_EMPTY = {"url": "", "events": "", "description": "", "headers": ""}
+_EMPTY = {"url": "", "events": "", "description": "", "headers": "", "format": ""}
 
 
 class _Checked(msgspec.Struct):
@@ -42,6 +43,7 @@ class _Checked(msgspec.Struct):
     events: tuple[str, ...] = ()
     description: str = ""
     headers: WantedHeaders = ()
+    format: BodyFormat | None = None
 
 
 async def new_webhook(visit: PageRequest) -> Response:
@@ -64,6 +66,7 @@ async def create(visit: PageRequest) -> Response:
         enabled=True,
         secret=secret,
         headers=tuple((name, value or "") for name, value in checked.headers),
+        format=checked.format or BodyFormat.HEADRACE,
     )
     try:
         created = await visit.store.subscribers.create(webhook, actor=visit.actor)
@@ -86,6 +89,7 @@ async def edit(visit: PageRequest) -> Response:
         events=checked.events,
         description=checked.description,
         headers=checked.headers,
+        format=checked.format,
     )
     try:
         await _change(visit, webhook, change)
@@ -214,6 +218,10 @@ async def _check(visit: PageRequest, *, stored: bool) -> _Checked:
     )
     if wrong:
         checked.problems["headers"] = f"{'; '.join(wrong)}."
+    try:
+        checked.format = check_format(typed["format"]) if typed["format"] else None
+    except ValueError as error:
+        checked.problems["format"] = f"This {error}."
     return checked
 
 

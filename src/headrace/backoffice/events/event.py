@@ -8,12 +8,13 @@ import shlex
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from headrace.backoffice.deliveries.exchanges import attempts_of
 from headrace.backoffice.events.payload import pretty, pretty_masked
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.events.summary import summary_of
+from headrace.backoffice.shell.exchanges import attempts_of
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get
+from headrace.domain.deliveries.body_format import BodyFormat
 from headrace.domain.events.event import DeliveryStatus, Source, Status, StoredEvent
 from headrace.domain.timestamps import parse, to_text
 from headrace.pipeline.automations.explanation import explain_event
@@ -74,7 +75,7 @@ async def show_event(visit: PageRequest) -> Response:
         delivery_states={state.value: state.name.lower() for state in DeliveryState},
         subscribers=subscribers,
         attempts=attempts_of(facts.deliveries, subscribers),
-        request_body=visit.backoffice.webhooks.request_body(event)
+        request_body=visit.backoffice.webhooks.request_body(event, BodyFormat.HEADRACE)
         if shown and any(each.id in reached for each in webhooks)
         else None,
         dead_letters=[

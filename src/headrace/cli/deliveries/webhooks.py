@@ -13,6 +13,7 @@ from headrace.cli.shared.listing import Limit, print_list
 from headrace.cli.shared.output import AsJson, print_json
 from headrace.cli.shared.settings import CLIENT, with_settings
 from headrace.config import Settings
+from headrace.domain.deliveries.body_format import BodyFormat
 from headrace.domain.deliveries.dead_letters import PER_SECOND_MAX
 from headrace.domain.deliveries.own_headers import parse_lines
 from headrace.domain.ids import UUID_TEXT
@@ -52,6 +53,9 @@ def create(
             metavar="'NAME: VALUE'", help="Sent with each request; can be given several times."
         ),
     ] = None,
+    body_format: Annotated[
+        BodyFormat | None, typer.Option("--format", help="Form of the body; headrace if omitted.")
+    ] = None,
     paused: Annotated[
         bool, typer.Option("--paused", help="Let its deliveries wait until it is resumed.")
     ] = False,
@@ -66,6 +70,8 @@ def create(
         fields["description"] = description
     if header:
         fields["headers"] = _headers(header)
+    if body_format is not None:
+        fields["format"] = body_format.value
     if paused:
         fields["paused"] = True
     data = ask(client_of(settings), "POST", "/webhooks", msgspec.json.encode(fields)).json()["data"]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from headrace.delivery.webhook.resolver import SystemResolve
     from headrace.delivery.webhook.transport import WebhookTransport
     from headrace.domain.access.sealing import KeyRing
+    from headrace.domain.deliveries.body_format import BodyFormat
     from headrace.domain.events.event import StoredEvent
 
 
@@ -51,11 +52,11 @@ class WebhookCalls:
             self._transport = WebhookTransport(allowed=self._allowed, keys=self._keys)
         return await self._transport.attempt(delivery)
 
-    def body(self, event: StoredEvent) -> bytes:
+    def body(self, event: StoredEvent, body_format: BodyFormat) -> bytes:
         """The body that a delivery of the event sends."""
         from headrace.delivery.webhook.body import webhook_body  # noqa: PLC0415
 
-        return webhook_body(event)
+        return webhook_body(event, body_format)
 
     def new_secret(self) -> str:
         """A secret for one endpoint."""

@@ -31,6 +31,7 @@ from headrace.delivery.webhook.response_reader import ResponseReader
 from headrace.delivery.webhook.signing import signature_headers
 from headrace.domain import timestamps
 from headrace.domain.access.sealing import KeyRing, Purpose, SealedError
+from headrace.domain.deliveries.body_format import BodyFormat
 from headrace.domain.deliveries.own_headers import decode
 from headrace.domain.deliveries.retry import parse_retry_after
 from headrace.version import VERSION
@@ -148,7 +149,7 @@ class WebhookTransport:
         if not isinstance(target, WebhookTarget):
             raise TypeError("a webhook transport needs a webhook's target")
         url = check_url(target.url, self._allowed)
-        body = webhook_body(delivery.event)
+        body = webhook_body(delivery.event, target.format)
         secrets = [self._opened(secret) for secret in target.secrets]
         own = self._own_headers(target)
         now_us, reader = self._clock_us(), call.reader
@@ -156,7 +157,7 @@ class WebhookTransport:
         call.begin(now_us, own)
         try:
             async with asyncio.timeout(self._limits.deadline_s):
-                head = request_head(url, signature, len(body), own)
+                head = request_head(url, target.format, len(body), {**signature, **own})
                 await self._exchange(url, head + body, reader)
         except (OSError, DeliveryError) as error:
             # An endpoint that accepted the event and then drips, resets or floods its response did
@@ -218,21 +219,20 @@ class _Call:
 
 
 def request_head(
-    url: WebhookUrl, signature: dict[str, str], body_bytes: int, own: dict[str, str]
+    url: WebhookUrl, body_format: BodyFormat, body_bytes: int, headers: dict[str, str]
 ) -> bytes:
-    """The request up to its body; `own` are the checked headers of the webhook's owner."""
-    replaced = {name.lower() for name in own}
+    """The request up to its body; `headers` are the signature and the owner's checked ones."""
+    replaced = {name.lower() for name in headers}
     defaults = {"User-Agent": f"Headrace/{VERSION}", "Accept": "*/*"}
     headers = {
         "Host": url.authority,
         **{name: value for name, value in defaults.items() if name.lower() not in replaced},
         # The excerpt of the response must be readable, and it is never decompressed here.
         "Accept-Encoding": "identity",
-        "Content-Type": "application/json",
+        "Content-Type": body_format.content_type,
         "Content-Length": str(body_bytes),
         "Connection": "close",
-        **signature,
-        **own,
+        **headers,
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"POST {url.target} HTTP/1.1\r\n{lines}\r\n".encode("ascii")

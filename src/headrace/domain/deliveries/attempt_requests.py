@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from headrace.domain.deliveries.body_format import BodyFormat
 from headrace.domain.deliveries.own_headers import MASK
 
 #: Versions of a webhook besides the current one; attempts with an older one show no request.
@@ -40,6 +41,7 @@ class WebhookVersion(msgspec.Struct, frozen=True):
     url: str
     #: Of its own headers.
     header_names: tuple[str, ...] = ()
+    format: BodyFormat = BodyFormat.HEADRACE
 
 
 class AttemptRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +63,7 @@ def request_of(
     if version is None or signed_s is None:
         return None
     headers = {
-        "content-type": "application/json",
+        "content-type": version.format.content_type,
         "webhook-id": delivery_id,
         "webhook-timestamp": str(signed_s),
         "webhook-signature": f"v1,{MASK}",
@@ -91,6 +93,14 @@ def read_response_headers(text: str | None) -> dict[str, str] | None:
         name, _, value = line.partition(": ")
         found[name] = f"{found[name]}, {value}" if name in found else value
     return found
+
+
+def versions_of(
+    number: int, url: str, header_names: tuple[str, ...], body_format: str, earlier: str | None
+) -> tuple[WebhookVersion, ...]:
+    """All versions of a webhook that are known, from its columns; the current one last."""
+    current = WebhookVersion(number, url, header_names, BodyFormat(body_format))
+    return (*read_earlier(earlier), current)
 
 
 def earlier_with(version: WebhookVersion, earlier: Sequence[WebhookVersion]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.domain.deliveries.body_format import BodyFormat, check_format
 from headrace.domain.deliveries.dead_letters import read_per_second
 from headrace.domain.deliveries.own_headers import WantedHeaders, check_headers
 from headrace.domain.deliveries.subscriptions import check_patterns
@@ -13,7 +14,7 @@ from headrace.domain.events.problems import read_object
 from headrace.domain.json_fields import FieldReader, kind_of, text_problem
 from headrace.domain.labels import check_description
 
-MEMBERS = ("url", "events", "description", "enabled", "paused", "headers")
+MEMBERS = ("url", "events", "description", "enabled", "paused", "headers", "format")
 _CHANGE_MEMBERS = (*MEMBERS, "per_second")
 
 
@@ -28,6 +29,7 @@ class WebhookFields(msgspec.Struct, frozen=True, kw_only=True):
     per_second: int | None
     #: None as a value keeps the stored one; only in a change.
     headers: WantedHeaders | None
+    format: BodyFormat | None
 
 
 def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, FieldReader]:
@@ -55,6 +57,7 @@ def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, Field
         paused=check.flag("paused"),
         per_second=None if required else _per_second(check),
         headers=_headers(check, stored=not required),
+        format=check.text("format", check_format),
     )
     return fields, check
 

@@ -43,13 +43,13 @@ async def list_deliveries_of_event(request: Request) -> Response:
     after = context.before(scope) or 0
     left = [one for one in facts.deliveries if one.number > after]
     shown, subscribers = left[:limit], {each.id: each for each in facts.subscribers}
-    body = services.webhooks.request_body(facts.event) if shown else None
     data = []
     for delivery in shown:
         subscriber = subscribers.get(delivery.subscriber_id)
         sent = None
         if subscriber is not None and subscriber.kind is SubscriberKind.WEBHOOK:
-            sent = body
+            body_format = subscriber.versions[-1].format
+            sent = services.webhooks.request_body(facts.event, body_format)
         data.append(
             EventDeliveryResponse(
                 **delivery_fields(delivery, subscriber),

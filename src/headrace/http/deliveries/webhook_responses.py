@@ -52,6 +52,11 @@ _Enabled = Annotated[bool | None, about("true also ends a pause of the circuit b
 _Paused = Annotated[
     bool | None, about("true: deliveries are created and wait until it is false again.")
 ]
+FormatName = Literal["headrace", "cloudevents"]
+_Format = Annotated[
+    FormatName | None,
+    about("Form of the body: that of Headrace (default), or CloudEvents 1.0 in structured mode."),
+]
 _Headers = Annotated[
     dict[
         Annotated[str, about(minLength=1, maxLength=NAME_CHARACTERS_MAX)],
@@ -77,6 +82,7 @@ class WebhookCreate(msgspec.Struct, forbid_unknown_fields=True):
     enabled: bool | None = None
     paused: _Paused = None
     headers: _Headers = None
+    format: _Format = None
 
 
 class WebhookUpdate(msgspec.Struct, forbid_unknown_fields=True):
@@ -97,6 +103,7 @@ class WebhookUpdate(msgspec.Struct, forbid_unknown_fields=True):
         ),
     ] = None
     headers: _Headers = None
+    format: _Format = None
 
 
 class WebhookResponse(msgspec.Struct, kw_only=True):
@@ -106,6 +113,7 @@ class WebhookResponse(msgspec.Struct, kw_only=True):
     url: str
     events: list[str]
     description: str
+    format: FormatName
     headers: Annotated[dict[str, str], about("Own headers by name, with `***` for each value.")]
     enabled: bool
     disabled_reason: Annotated[str | None, about("Null while it is enabled.")]
@@ -205,6 +213,7 @@ def _webhook_fields(webhook: Subscriber) -> dict[str, object]:
         "url": webhook.target,
         "events": list(webhook.events),
         "description": webhook.description,
+        "format": webhook.format.value,
         "headers": dict.fromkeys(webhook.header_names, MASK),
         "enabled": webhook.enabled,
         "disabled_reason": webhook.disabled_reason,

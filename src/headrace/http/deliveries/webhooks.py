@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.delivery.contract import DeliveryError
+from headrace.domain.deliveries.body_format import BodyFormat
 from headrace.domain.deliveries.own_headers import UnknownHeaderError
 from headrace.domain.deliveries.webhooks import WebhookFields, decode_webhook, reject_fields
 from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
@@ -66,6 +67,7 @@ async def create_webhook(request: Request) -> Response:
         enabled=fields.enabled is not False,
         paused=fields.paused is True,
         headers=tuple((name, value or "") for name, value in fields.headers or ()),
+        format=fields.format or BodyFormat.HEADRACE,
         secret=secret,
     )
     try:
@@ -120,6 +122,7 @@ async def patch_webhook(request: Request) -> Response:
         paused=fields.paused,
         per_second=fields.per_second,
         headers=fields.headers,
+        format=fields.format,
     )
     try:
         changed = await _store(context).update(

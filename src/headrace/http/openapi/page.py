@@ -132,7 +132,7 @@ def _described(operation: Mapping[str, Any], components: Mapping[str, Any]) -> d
 
 def _body(media: str, schema: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
     whole = components[schema["$ref"].removeprefix(_REF)] if "$ref" in schema else schema
-    about = [_row(media, schema, whole["description"])] if media != JSON else []
+    about = [_row(media, schema, whole.get("description", ""))] if media != JSON else []
     return {"media": media, "type": _type(schema), "members": _members(whole) or about}
 
 

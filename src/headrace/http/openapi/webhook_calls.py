@@ -10,6 +10,7 @@ from headrace.domain.contacts.audiences import AUDIENCE_ENTERED, AUDIENCE_EXITED
 from headrace.domain.contacts.contact import CONTACT_CREATED, CONTACT_DELETED, CONTACT_UPDATED
 from headrace.domain.contacts.properties import PropertyValue
 from headrace.domain.contacts.topics import TOPIC_SUBSCRIBED, TOPIC_UNSUBSCRIBED
+from headrace.domain.deliveries.body_format import BodyFormat
 from headrace.http.events.responses import Event
 from headrace.http.openapi.schemas import Schemas
 from headrace.http.routing.schema import EventName, Id, Time, about
@@ -23,6 +24,19 @@ class WebhookCall(msgspec.Struct, kw_only=True):
 
     type: Annotated[EventName, about("Name of the event.")]
     timestamp: Annotated[Time, about("When the event occurred, not when it is delivered.")]
+    data: Event
+
+
+class CloudEventCall(msgspec.Struct, kw_only=True):
+    """The body of a call to a webhook whose format is `cloudevents`: CloudEvents 1.0."""
+
+    specversion: Literal["1.0"]
+    id: Annotated[Id, about("Id of the event.")]
+    source: Annotated[str, about("The project.", examples=["urn:headrace:project:1"])]
+    type: Annotated[EventName, about("Name of the event.")]
+    subject: Annotated[str | None, about("`external_id` of the event, if it has one.")] = None
+    time: Annotated[Time, about("When the event occurred.")]
+    datacontenttype: Literal["application/json"]
     data: Event
 
 
@@ -87,8 +101,9 @@ _CALLS: tuple[tuple[str, str, str, Any], ...] = (
     (AUDIENCE_EXITED, "onAudienceExited", "A contact left an audience", MembershipPayload),
 )
 #: Described beside the types of the routes.
-TYPES = (WebhookCall, *dict.fromkeys(payload for *_, payload in _CALLS))
+TYPES = (WebhookCall, CloudEventCall, *dict.fromkeys(payload for *_, payload in _CALLS))
 
+_BODIES = {BodyFormat.HEADRACE: WebhookCall, BodyFormat.CLOUDEVENTS: CloudEventCall}
 _HEADERS = {
     "webhook-id": "Id of the delivery; the same for all its attempts.",
     "webhook-timestamp": "When this attempt was made, in seconds since 1970.",
@@ -118,9 +133,12 @@ def webhook_calls(schemas: Schemas, tag: str) -> dict[str, Any]:
 def _call(
     schemas: Schemas, name: str, summary: str, tag: str, narrowed: dict[str, Any] | None
 ) -> dict[str, Any]:
-    schema = schemas.of(WebhookCall)
-    if narrowed is not None:
-        schema = {"allOf": [schema, narrowed]}
+    content = {}
+    for body_format, body in _BODIES.items():
+        schema = schemas.of(body)
+        if narrowed is not None:
+            schema = {"allOf": [schema, narrowed]}
+        content[body_format.content_type] = {"schema": schema}
     return {
         "post": {
             "operationId": name,
@@ -138,7 +156,7 @@ def _call(
                 }
                 for header, text in _HEADERS.items()
             ],
-            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+            "requestBody": {"required": True, "content": content},
             "responses": {
                 "2XX": {"description": "Delivered."},
                 "410": {"description": "Permanent; the webhook is disabled."},

@@ -13,6 +13,7 @@ import msgspec
 
 from headrace.delivery.contract import AttemptOutcome, Delivery, WebhookTarget
 from headrace.domain.deliveries.attempt_requests import BODY_BYTES_MAX
+from headrace.domain.deliveries.body_format import BodyFormat
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.events.event import Source, Status, StoredEvent
 from headrace.domain.ids import first_sequence_at, id_of_sequence, new_uuid, uuid_text
@@ -45,7 +46,7 @@ class WebhookCaller(Protocol):
         """A new random secret."""
         ...
 
-    def body(self, event: StoredEvent) -> bytes:
+    def body(self, event: StoredEvent, body_format: BodyFormat) -> bytes:
         """The body that a delivery of the event sends."""
         ...
 
@@ -75,9 +76,9 @@ class Webhooks:
         """See `WebhookCaller.new_secret`."""
         return self._caller.new_secret()
 
-    def request_body(self, event: StoredEvent) -> RequestBody:
+    def request_body(self, event: StoredEvent, body_format: BodyFormat) -> RequestBody:
         """The body of a request, as it is made of the event as it is now."""
-        body = self._caller.body(event)
+        body = self._caller.body(event, body_format)
         text = body[:BODY_BYTES_MAX].decode(errors="ignore")
         return RequestBody(text=text, bytes=len(body))
 
@@ -108,6 +109,7 @@ class Webhooks:
             secrets=webhook.secrets,
             header_names=webhook.header_names,
             header_values=webhook.header_values,
+            format=webhook.format,
         )
         event = _test_event(webhook.project_id, self._clock_us())
         return Delivery(id=uuid_text(new_uuid()), attempt=1, event=event, target=target)

@@ -19,6 +19,7 @@ from headrace.domain.deliveries.attempt_requests import (
     earlier_with,
     read_earlier,
 )
+from headrace.domain.deliveries.body_format import BodyFormat
 from headrace.domain.deliveries.own_headers import decode
 from headrace.store.access.audit import write_audit
 from headrace.store.contract.errors import StoreError
@@ -134,7 +135,8 @@ async def _seal_column(tx: Transaction, column: _Column, ring: KeyRing) -> int:
 
 _SECRETS = sql("SELECT id, secret, previous_secret FROM subscribers WHERE secret IS NOT NULL")
 _HEADERS = sql(
-    "SELECT id, header_values, version, target, header_names, earlier FROM subscribers "
+    "SELECT id, header_values, version, target, header_names, "
+    "format, earlier FROM subscribers "
     "WHERE header_values IS NOT NULL"
 )
 # Requests without them could be rejected for good, so deliveries wait for new ones.
@@ -204,8 +206,8 @@ async def replace_lost(
             public, private = new_vapid_keys()
             await tx.run(_NEW_VAPID_KEYS, app_id, public, ring.seal(private, Purpose.VAPID))
         bare = [row for row in await tx.rows(_HEADERS) if is_lost(row[1])]
-        for webhook_id, _, number, url, names, earlier in bare:
-            before = WebhookVersion(number, url, decode(names))
+        for webhook_id, _, number, url, names, body_format, earlier in bare:
+            before = WebhookVersion(number, url, decode(names), BodyFormat(body_format))
             kept = earlier_with(before, read_earlier(earlier))
             await tx.run(_NO_HEADERS, webhook_id, now_us, kept)
         done = Replaced(len(webhooks), len(domains), len(apps), len(bare))

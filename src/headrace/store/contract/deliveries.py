@@ -14,6 +14,7 @@ import msgspec
 
 from headrace.delivery.contract import Exchange, HandlerTarget, WebhookTarget
 from headrace.domain.deliveries.attempt_requests import WebhookVersion
+from headrace.domain.deliveries.body_format import BodyFormat
 from headrace.domain.deliveries.own_headers import Headers, WantedHeaders
 from headrace.domain.events.event import StoredEvent
 
@@ -107,6 +108,7 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
     paused_us: int | None = None
     #: Deliveries a second after a pause, until none is due; None: as fast as it accepts them.
     resume_per_second: int | None = None
+    format: BodyFormat = BodyFormat.HEADRACE
     #: Names of its own headers.
     header_names: tuple[str, ...] = ()
     #: Their values as they are stored, see `domain.deliveries.own_headers`.
@@ -132,6 +134,7 @@ class NewWebhook(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool = False
     #: Own headers.
     headers: Headers = ()
+    format: BodyFormat = BodyFormat.HEADRACE
 
 
 class WebhookChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +151,7 @@ class WebhookChange(msgspec.Struct, frozen=True, kw_only=True):
     per_second: int | None = None
     #: All own headers from then on.
     headers: WantedHeaders | None = None
+    format: BodyFormat | None = None
 
 
 class LoadedHandler(msgspec.Struct, frozen=True):

@@ -27,15 +27,6 @@ _END = sql(
     "UPDATE subscribers SET resume_per_second = NULL, resume_from_us = NULL "
     "WHERE id = $1 AND resume_from_us = $2"
 )
-_PAUSED = (
-    "SELECT count(*) FROM (SELECT 1 FROM subscribers s {join} deliveries d{hint} "
-    "ON d.subscriber_id = s.id AND d.project_id = s.project_id AND d.state IN (0, 2) "
-    f"WHERE s.paused_us IS NOT NULL LIMIT {COUNTED_MAX}) AS n"
-)
-PAUSED = sql(
-    _PAUSED.format(join="JOIN", hint=""),
-    sqlite=to_sqlite(_PAUSED.format(join="CROSS JOIN", hint=_HINT)),
-)
 _WAITING = (
     "SELECT count(*) FROM (SELECT 1 FROM deliveries{hint} WHERE subscriber_id = $1 "
     f"AND project_id = $2 AND state IN (0, 2) LIMIT {COUNTED_MAX}) AS n"
@@ -61,10 +52,4 @@ async def end_paces(tx: Transaction, ended: Sequence[tuple[str, int]]) -> None:
 async def count_waiting(tx: Transaction, project_id: int, subscriber_id: str) -> int:
     """Deliveries that wait for a subscriber, counted up to `COUNTED_MAX`."""
     count: int = await tx.value(WAITING, subscriber_id, project_id)
-    return count
-
-
-async def count_paused(tx: Transaction) -> int:
-    """Deliveries that wait for paused webhooks, counted up to `COUNTED_MAX`."""
-    count: int = await tx.value(PAUSED)
     return count

@@ -16,8 +16,9 @@ from headrace.domain.deliveries import own_headers
 from headrace.domain.deliveries.attempt_requests import (
     WebhookVersion,
     earlier_with,
-    read_earlier,
+    versions_of,
 )
+from headrace.domain.deliveries.body_format import BodyFormat
 from headrace.domain.deliveries.own_headers import Headers
 from headrace.domain.deliveries.pace import Pace
 from headrace.store.access.audit import write_audit
@@ -37,11 +38,12 @@ from headrace.store.engine.transaction import Transaction
 COLUMNS = (
     "id, project_id, kind, target, events, description, enabled, disabled_reason, secret, "
     "previous_secret, previous_until_us, breaker, paused_us, resume_per_second, header_names, "
-    "header_values, version, earlier, created_us, updated_us"
+    "header_values, format, version, earlier, created_us, updated_us"
 )
 #: Of a claim.
 TARGET_COLUMNS = (
-    "kind, target, secret, previous_secret, previous_until_us, header_names, header_values, version"
+    "kind, target, secret, previous_secret, previous_until_us, header_names, header_values, "
+    "format, version"
 )
 _NAMES = tuple(name.strip() for name in COLUMNS.split(","))
 _GET = sql(
@@ -104,6 +106,7 @@ class WebhookValues(msgspec.Struct, frozen=True):
     resume_from_us: int | None
     header_names: str | None
     header_values: str | None
+    format: str
     version: int
     earlier: str | None
 
@@ -114,7 +117,10 @@ def subscriber(row: Iterable[Any], now_us: int) -> Subscriber:
     secret, previous = values.pop("secret"), values.pop("previous_secret")
     secrets = valid_secrets(secret, previous, values["previous_until_us"], now_us)
     names = own_headers.decode(values["header_names"])
-    versions = versions_of(values.pop("version"), values["target"], names, values.pop("earlier"))
+    body_format = BodyFormat(values["format"])
+    versions = versions_of(
+        values.pop("version"), values["target"], names, body_format, values.pop("earlier")
+    )
     return Subscriber(
         **values
         | {
@@ -122,18 +128,12 @@ def subscriber(row: Iterable[Any], now_us: int) -> Subscriber:
             "events": tuple(msgspec.json.decode(values["events"])),
             "enabled": bool(values["enabled"]),
             "header_names": names,
+            "format": body_format,
             "versions": versions,
             "secrets": secrets,
             "previous_until_us": values["previous_until_us"] if len(secrets) > 1 else None,
         }
     )
-
-
-def versions_of(
-    number: int, url: str, header_names: tuple[str, ...], earlier: str | None
-) -> tuple[WebhookVersion, ...]:
-    """All versions of a webhook that are known, the current one last."""
-    return (*read_earlier(earlier), WebhookVersion(number, url, header_names))
 
 
 def valid_secrets(
@@ -164,12 +164,13 @@ def target_of(row: Sequence[Any], now_us: int) -> WebhookTarget | HandlerTarget:
     if kind == SubscriberKind.HANDLER:
         return HandlerTarget(name=target)
     secrets = valid_secrets(secret, previous, previous_until_us, now_us)
-    names, header_values, version = own
+    names, header_values, body_format, version = own
     return WebhookTarget(
         url=target,
         secrets=secrets,
         header_names=own_headers.decode(names),
         header_values=header_values,
+        format=BodyFormat(body_format),
         version=version,
     )
 
@@ -180,7 +181,7 @@ def new_values(
     """Values of a new webhook.
 
     Columns: id, project_id, target, events, description, enabled, disabled_reason, disabled_us,
-    secret, created_us, updated_us, paused_us, header_names, header_values.
+    secret, created_us, updated_us, paused_us, header_names, header_values, format.
     """
     off = not webhook.enabled
     disabled = (SWITCHED_OFF, now_us) if off else (None, None)
@@ -189,6 +190,7 @@ def new_values(
         *(*fixed, webhook.description, webhook.enabled, *disabled),
         *(webhook.secret, created_us, now_us, now_us if webhook.paused else None),
         *headers,
+        webhook.format.value,
     )
 
 
@@ -207,6 +209,7 @@ def changes_of(
         "enabled": before.enabled,
         "paused": before.paused_us is not None,
         "per_second": before.resume_per_second,
+        "format": before.format,
     }
     wanted = {name: getattr(change, name) for name in held}
     changes = {
@@ -245,6 +248,8 @@ def changed_values(
     disabled_us = unseen.disabled_us
     enabled = before.enabled if change.enabled is None else change.enabled
     target = before.target if change.url is None else change.url
+    body_format = before.format if change.format is None else change.format
+    names = own_headers.decode(unseen.headers.names)
     switched_off = before.enabled and not enabled
     reason = SWITCHED_OFF if switched_off else before.disabled_reason
     return WebhookValues(
@@ -259,13 +264,14 @@ def changed_values(
         **_pause_values(before, change, unseen.resume_from_us, now_us),
         header_names=unseen.headers.names,
         header_values=unseen.headers.values,
-        **_version_values(before, target, own_headers.decode(unseen.headers.names)),
+        format=body_format.value,
+        **_version_values(before, WebhookVersion(0, target, names, body_format)),
     )
 
 
-def _version_values(before: Subscriber, url: str, header_names: tuple[str, ...]) -> dict[str, Any]:
+def _version_values(before: Subscriber, after: WebhookVersion) -> dict[str, Any]:
     *earlier, current = before.versions
-    if (url, header_names) != (current.url, current.header_names):
+    if msgspec.structs.replace(after, number=current.number) != current:
         return {"version": current.number + 1, "earlier": earlier_with(current, earlier)}
     text = msgspec.json.encode(earlier).decode() if earlier else None
     return {"version": current.number, "earlier": text}

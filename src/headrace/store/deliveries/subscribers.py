@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.domain.access.sealing import KeyRing, Purpose
 from headrace.domain.deliveries import own_headers
+from headrace.domain.deliveries.body_format import BodyFormat
 from headrace.domain.deliveries.own_headers import Headers
 from headrace.store.access.sealing import SecretKeyError, opened
 from headrace.store.contract.deliveries import (
@@ -56,16 +57,17 @@ _COUNT = sql(
 _INSERT = sql(
     "INSERT INTO subscribers (id, project_id, kind, target, events, description, enabled, "
     "disabled_reason, disabled_us, secret, created_us, updated_us, paused_us, "
-    "header_names, header_values) "
+    "header_names, header_values, format) "
     "VALUES ($1, $2, 'webhook', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, "
-    "$13, $14)"
+    "$13, $14, $15)"
 )
 _UNSEEN = sql("SELECT disabled_us, resume_from_us FROM subscribers WHERE id = $1")
 _UPDATE = sql(
     "UPDATE subscribers SET target = $1, events = $2, description = $3, enabled = $4, "
     "disabled_reason = $5, disabled_us = $6, breaker = CASE WHEN $7 THEN NULL ELSE breaker END, "
     "paused_us = $8, resume_per_second = $9, resume_from_us = $10, header_names = $11, "
-    "header_values = $12, version = $13, earlier = $14, updated_us = $15 WHERE id = $16"
+    "header_values = $12, format = $13, version = $14, earlier = $15, updated_us = $16 "
+    "WHERE id = $17"
 )
 _ROTATE = sql(
     "UPDATE subscribers SET previous_secret = secret, previous_until_us = $1, secret = $2, "
@@ -111,6 +113,8 @@ class Subscribers:
             }
             if webhook.paused:
                 detail["paused"] = True
+            if webhook.format is not BodyFormat.HEADRACE:
+                detail["format"] = webhook.format
             if webhook.headers:
                 detail["headers"] = [name for name, _ in webhook.headers]
             await note_change(tx, now_us, actor, project_id, "webhook.create", detail)

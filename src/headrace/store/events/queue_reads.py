@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import msgspec
 
 from headrace.store.contract.processing import SubscriberRule, WorkStats
-from headrace.store.deliveries.pauses import count_paused
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.engine.transaction import Transaction
 
@@ -29,6 +28,11 @@ READY = _count("event_queue")
 RETRYING = _count("event_retries")
 # Without statistics SQLite would scan the table.
 DELIVERIES = _count("deliveries{hint} WHERE state IN (0, 2)", hint=" INDEXED BY deliveries_due")
+PAUSED_DELIVERIES = _count(
+    "subscribers s CROSS JOIN deliveries d{hint} WHERE s.paused_us IS NOT NULL "
+    "AND d.subscriber_id = s.id AND d.project_id = s.project_id AND d.state IN (0, 2)",
+    hint=" INDEXED BY deliveries_due",
+)
 DEAD_LETTERS = _count("dead_letters WHERE state = 0")
 NEXT_PROJECT = sql(
     "SELECT project_id FROM event_queue WHERE project_id > $1 ORDER BY project_id LIMIT 1"
@@ -52,7 +56,7 @@ async def read_stats(tx: Transaction) -> WorkStats:
         deliveries=await tx.value(DELIVERIES),
         dead_letters=await tx.value(DEAD_LETTERS),
         oldest_us=await _oldest(tx),
-        paused_deliveries=await count_paused(tx),
+        paused_deliveries=await tx.value(PAUSED_DELIVERIES),
     )
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
+from headrace.domain.deliveries.attempt_requests import versions_of
 from headrace.domain.deliveries.own_headers import decode
 from headrace.store.contract.dead_letters import DeadLetterKind, DeadLetterState
 from headrace.store.contract.deliveries import SubscriberKind
 from headrace.store.contract.trace import KeyUsed, TracedDeadLetter, TracedSubscriber
-from headrace.store.deliveries.subscriber_rows import versions_of
 
 DEAD_LETTER_COLUMNS = (
     "id, kind, subscriber_id, cause, error, attempts, dead_lettered_us, state, closed_us, "
@@ -19,7 +19,7 @@ DEAD_LETTER_COLUMNS = (
 )
 SUBSCRIBER_COLUMNS = (
     "id, kind, target, events, enabled, disabled_reason, disabled_us, created_us, updated_us, "
-    "paused_us, version, header_names, earlier"
+    "paused_us, version, header_names, format, earlier"
 )
 
 
@@ -51,7 +51,7 @@ def traced_dead_letter(row: Sequence[Any]) -> TracedDeadLetter:
 def traced_subscriber(row: Sequence[Any]) -> TracedSubscriber:
     """A subscriber from `SUBSCRIBER_COLUMNS`."""
     subscriber_id, kind, target, events, enabled, reason, disabled_us, *rest = row
-    created_us, updated_us, paused_us, version, names, earlier = rest
+    created_us, updated_us, paused_us, version, names, body_format, earlier = rest
     return TracedSubscriber(
         id=subscriber_id,
         kind=SubscriberKind(kind),
@@ -63,5 +63,5 @@ def traced_subscriber(row: Sequence[Any]) -> TracedSubscriber:
         created_us=created_us,
         updated_us=updated_us,
         paused_us=paused_us,
-        versions=versions_of(version, target, decode(names), earlier),
+        versions=versions_of(version, target, decode(names), body_format, earlier),
     )

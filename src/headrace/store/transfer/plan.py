@@ -78,7 +78,7 @@ COPIED: tuple[TableCopy, ...] = (
         "id, project_id, kind, target, events, description, enabled, disabled_reason, disabled_us, "
         "secret, previous_secret, previous_until_us, breaker, seen_us, created_us, updated_us, "
         "paused_us, resume_per_second, resume_from_us, header_names, header_values, "
-        "version, earlier",
+        "format, version, earlier",
         "id",
     ),
     _alike(

@@ -11,8 +11,11 @@ CREATE INDEX subscribers_paced ON subscribers (id) WHERE resume_per_second IS NO
 ALTER TABLE subscribers ADD COLUMN header_names text;
 ALTER TABLE subscribers ADD COLUMN header_values text;
 
--- Counts changes of what the requests of a webhook depend on (URL, own headers), and what it
--- was before, a JSON array: so an attempt needs no copy of it.
+-- Form of the body: headrace or cloudevents.
+ALTER TABLE subscribers ADD COLUMN format text NOT NULL DEFAULT 'headrace';
+
+-- Counts changes of what the requests of a webhook depend on (URL, own headers, format), and what
+-- it was before, a JSON array: so an attempt needs no copy of it.
 ALTER TABLE subscribers ADD COLUMN version integer NOT NULL DEFAULT 1;
 ALTER TABLE subscribers ADD COLUMN earlier text;
 -- Version of the webhook, seconds in the signature, and the first headers of the response. NULL:

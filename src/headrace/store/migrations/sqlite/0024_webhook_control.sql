@@ -11,8 +11,11 @@ CREATE INDEX subscribers_paced ON subscribers (id) WHERE resume_per_second IS NO
 ALTER TABLE subscribers ADD COLUMN header_names TEXT;
 ALTER TABLE subscribers ADD COLUMN header_values TEXT;
 
--- Counts changes of what the requests of a webhook depend on (URL, own headers), and what it
--- was before, a JSON array: so an attempt needs no copy of it.
+-- Form of the body: headrace or cloudevents.
+ALTER TABLE subscribers ADD COLUMN format TEXT NOT NULL DEFAULT 'headrace';
+
+-- Counts changes of what the requests of a webhook depend on (URL, own headers, format), and what
+-- it was before, a JSON array: so an attempt needs no copy of it.
 ALTER TABLE subscribers ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE subscribers ADD COLUMN earlier TEXT;
 -- Version of the webhook, seconds in the signature, and the first headers of the response. NULL:
