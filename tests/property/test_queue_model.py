@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from headrace.domain.events.event import Status
 from headrace.store.contract.dead_letters import Closing
 from headrace.store.contract.errors import LeadershipLostError
-from headrace.store.contract.processing import CRASHES_MAX, Claimed
+from headrace.store.contract.processing import DEATHS_MAX, Claimed, wait_after_death_us
 from headrace.store.contract.retention import DueEvent
 from tests.support.events import new_event
 from tests.support.places import SqlitePlace
@@ -431,8 +431,11 @@ class QueueMachine(RuleBasedStateMachine):
                 continue
             event.place, event.owner = Place.LINE, None
             event.failures, event.crashes = event.failures + 1, event.crashes + 1
-            if event.crashes == CRASHES_MAX:
+            if event.crashes == DEATHS_MAX:
                 self._die(event)
+            elif event.crashes > 1:
+                event.place, event.stepped_out = Place.WAITING, True
+                event.due_us = self.queue.clock() + wait_after_death_us(event.crashes)
 
     def _open_dead_letters(self, sequence: int) -> list[str]:
         sql = "SELECT id FROM dead_letters WHERE sequence = ? AND state = 0"

@@ -9,7 +9,12 @@ import pytest
 
 from headrace.domain.events.event import Source, Status
 from headrace.store.contract.errors import LeadershipLostError
-from headrace.store.contract.processing import CLAIMED_CHARACTERS_MAX, CRASHES_MAX, Claimed
+from headrace.store.contract.processing import (
+    CLAIMED_CHARACTERS_MAX,
+    DEATHS_MAX,
+    Claimed,
+    wait_after_death_us,
+)
 from tests.support.events import new_event
 from tests.support.queue import LEADERSHIP_US, SECOND_US, Queue, sequences
 from tests.support.session import StoreSession
@@ -225,6 +230,7 @@ def test_worker_that_returns_after_a_rescue_has_lost_its_claims(queue: Queue) ->
     before = queue.everything()
     assert queue.process([suspect]) == (0, [])
     assert queue.everything() == before
+    queue.clock.now_us += wait_after_death_us(2)
     assert queue.drain() == [first, second, third]
 
 
@@ -314,19 +320,28 @@ def test_suspects_of_one_project_block_no_other(queue: Queue) -> None:
     assert min(served[p] for p in (1, 2, 3)) >= 3
 
 
-def test_third_crash_makes_a_dead_letter(queue: Queue) -> None:
+def test_third_death_makes_a_dead_letter(queue: Queue) -> None:
+    """The others are processed before it: after the second one the event waits."""
     poison, good = queue.accept_many(2)
     first_us = queue.clock()
-    owners = ["a", "b", "c", "d"]
-    for dying, following in pairwise(owners):
-        assert poison in sequences(queue.claim(dying))
+    owners = [f"w{number}" for number in range(DEATHS_MAX)]
+    for number, (dying, following) in enumerate(pairwise(["a", *owners]), 1):
+        (poisoned, *_) = sequences(queue.claim(dying))
+        assert poisoned == poison
         queue.die_and_follow(dying, following)
-        queue.clock.forward(1)
+        if number == 1:
+            continue
+        wait_us = wait_after_death_us(number)
+        if number < DEATHS_MAX:
+            assert queue.status(poison) is Status.RETRYING
+            assert poison not in queue.drain(following)
+            queue.clock.now_us += wait_us
     assert queue.status(poison) is Status.DEAD_LETTERED
-    assert [row[3] for row in queue.attempts(poison)] == ["worker_died"] * 2 + ["poison"]
+    causes = [row[3] for row in queue.attempts(poison)]
+    assert causes == ["worker_died"] * (DEATHS_MAX - 1) + ["poison"]
     rows = queue.sql("SELECT cause, attempts, first_failed_us, dead_lettered_us FROM dead_letters")
-    assert rows == [("poison", CRASHES_MAX, first_us, queue.clock() - SECOND_US)]
-    assert queue.drain("d") == [good]
+    assert rows == [("poison", DEATHS_MAX, first_us, queue.clock())]
+    assert queue.drain(owners[-1]) == []
     assert queue.status(good) is Status.PROCESSED
 
 
@@ -342,7 +357,7 @@ def test_crash_count_survives_a_retry(queue: Queue) -> None:
 
 def test_claims_that_the_owner_lost_track_of_are_uncounted(queue: Queue) -> None:
     (sequence,) = queue.accept_many(1)
-    for _ in range(CRASHES_MAX + 1):
+    for _ in range(DEATHS_MAX + 1):
         (claimed,) = queue.claim()
         assert (claimed.attempt, claimed.crashes) == (1, 0)
         assert queue.rescue() == 1

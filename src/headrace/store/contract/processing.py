@@ -20,8 +20,21 @@ from headrace.store.contract.catalog import NameSeen
 LEASE_US = 60_000_000
 #: A claim ends with the event whose payload brings it to so many characters.
 CLAIMED_CHARACTERS_MAX = 4 * 1024 * 1024
-#: Worker crashes over one event or delivery after which it is dead-lettered as poison.
+#: Crashes of processes of its own after which a delivery is dead-lettered as poison.
 CRASHES_MAX = 3
+#: Workers that may die over one event or message before it is given up as poison.
+DEATHS_MAX = 3
+_SECOND_DEATH_WAIT_US = 5_000_000
+
+
+def wait_after_death_us(deaths: int) -> int:
+    """Microseconds until an event is retried whose claim has ended with the death of a worker.
+
+    Nobody sees why a worker dies: it may be killed from outside. The first death mostly hits many
+    events, all innocent: they are retried at once, each alone. After the second one the event
+    waits, so that workers which are killed one after the other do not hit it a third time.
+    """
+    return 0 if deaths <= 1 else _SECOND_DEATH_WAIT_US
 
 
 class Claimed(msgspec.Struct, frozen=True, gc=False):
@@ -182,6 +195,18 @@ class ProcessingFailure(msgspec.Struct, frozen=True):
     retry_at_us: int | None
 
 
+#: Cause and error of the first death over an event.
+FIRST_DEATH = "worker_died", "The worker that had the event died."
+
+
+def after_death(deaths: int, now_us: int) -> ProcessingFailure:
+    """What follows the second or a later death of a worker over an event."""
+    error = f"The worker died {deaths} times over this event."
+    if deaths >= DEATHS_MAX:
+        return ProcessingFailure("poison", error, 0, None)
+    return ProcessingFailure(FIRST_DEATH[0], error, 0, now_us + wait_after_death_us(deaths))
+
+
 class WorkStats(msgspec.Struct, frozen=True):
     """The size of the queues."""
 
@@ -284,8 +309,9 @@ class ProcessingStore(Protocol):
         """Reclaim up to `limit` claims of any owner; returns how many.
 
         For a leader that processes nothing: right after it became leader, or lost track of its
-        claims by an error. Other owners crashed with their claims, so a crash is counted for each,
-        and poison is dead-lettered. The owner's own are not counted.
+        claims by an error. Other owners died with their claims, so a death is counted for each: the
+        event is retried after `wait_after_death_us`, and dead-lettered at `DEATHS_MAX`. The owner's
+        own are not counted.
 
         Raises:
             LeadershipLostError: the owner is not the leader of `processing`.

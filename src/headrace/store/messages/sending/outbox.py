@@ -37,7 +37,7 @@ from headrace.store.contract.messages import (
     Start,
     StartResult,
 )
-from headrace.store.contract.processing import SystemEvent
+from headrace.store.contract.processing import DEATHS_MAX, SystemEvent, wait_after_death_us
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.plans import BY_KEYS
 from headrace.store.engine.system_events import SystemEvents
@@ -52,8 +52,6 @@ from headrace.store.messages.warm_ups import WarmUpCounts, is_first
 
 #: How long a claim lasts without being renewed.
 LEASE_US = 60_000_000
-#: Worker crashes while holding a message after which it is not retried.
-CRASHES_MAX = 3
 #: A message that only the emergency stop holds is checked again after so long.
 PAUSED_US = 30_000_000
 #: Claims read by one scan for lost ones.
@@ -363,16 +361,17 @@ class Outbox:
             # An unknown outcome has no event.
             await self._outcomes(tx, now_us).unknown(held, number)
             return
-        crashes = held.crashes + died
-        if crashes >= CRASHES_MAX:
+        deaths = held.crashes + died
+        if deaths >= DEATHS_MAX:
             state = self._ended_as(held, MessageStatus.FAILED)
             finished_us = now_us if state.final else None
-            rule = f"{crashes} workers died while they held it"
+            rule = f"{deaths} workers died while they held it"
             await self._not_sendable(tx, held, MessageStatus.FAILED, "poison", now_us)
             await tx.run(_ENDED, *key, state.value, "poison", rule, finished_us)
             return
         state = MessageStatus.QUEUED if message.attempt == 0 else MessageStatus.DEFERRED
-        await tx.run(_GIVE_BACK, *key, state.value, now_us, crashes)
+        due_us = now_us + wait_after_death_us(deaths) if died else now_us
+        await tx.run(_GIVE_BACK, *key, state.value, due_us, deaths)
 
     # --- what differs by channel ---------------------------------------------------------------
 

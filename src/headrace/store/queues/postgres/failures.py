@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from headrace.domain.events.event import Status
 from headrace.domain.ids import uuid_text
-from headrace.store.contract.processing import Claimed, ProcessingFailure
+from headrace.store.contract.processing import FIRST_DEATH, Claimed, ProcessingFailure
 from headrace.store.engine.postgres.database import Connection
 from headrace.store.engine.postgres.sequences import SequenceAllocator
 
@@ -32,12 +32,11 @@ _DEAD_LETTER = (
 )
 
 
-async def record_crashes(
-    connection: Connection, crashed: Sequence[tuple[int, int]], now_us: int
+async def record_first_deaths(
+    connection: Connection, held: Sequence[tuple[int, int]], now_us: int
 ) -> None:
-    """Record attempts whose worker crashed, by lane and sequence; their events are queued again."""
-    error = "The worker that had the event died."
-    rows = [(lane, sequence, now_us, 0, "worker_died", error) for lane, sequence in crashed]
+    """Record attempts whose worker died, by lane and sequence; their events are queued again."""
+    rows = [(lane, sequence, now_us, 0, *FIRST_DEATH) for lane, sequence in held]
     await connection.executemany(_ADD_ATTEMPT, rows)
 
 

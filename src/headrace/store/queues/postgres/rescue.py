@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.store.contract.processing import CRASHES_MAX, Claimed, ProcessingFailure
+from headrace.store.contract.processing import Claimed, after_death
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection
 from headrace.store.engine.postgres.sequences import SequenceAllocator
-from headrace.store.queues.postgres.failures import record_crashes, record_failure
+from headrace.store.queues.postgres.failures import record_failure, record_first_deaths
 from headrace.store.queues.postgres.rollups import add_rollups
 from headrace.store.upkeep.rollup_counts import failed
 
@@ -40,7 +40,7 @@ async def take_back(
     limit: int,
     now_us: int,
 ) -> list[tuple[int, int]]:
-    """Free up to `limit` claims: those of others count a crash, the owner's own do not.
+    """Free up to `limit` claims: those of others count a death, the owner's own do not.
 
     Their dead workers no longer write: the lanes are the owner's.
 
@@ -50,34 +50,30 @@ async def take_back(
     rows = await connection.fetch(HELD, lanes, limit)
     own = [(*row[:2], row[2] - 1, row[3]) for row in rows if row[4] == owner]
     others = [(*row[:3], row[3] + 1) for row in rows if row[4] != owner]
-    crashed = [row for row in others if row[3] < CRASHES_MAX]
-    await connection.execute(_FREE, *columns_of([*own, *crashed], 4))
-    await record_crashes(connection, [row[:2] for row in crashed], now_us)
+    first = [row for row in others if row[3] == 1]
+    await connection.execute(_FREE, *columns_of([*own, *first], 4))
+    await record_first_deaths(connection, [row[:2] for row in first], now_us)
     for row in others:
-        if row[3] >= CRASHES_MAX:
+        if row[3] > 1:
             project_id = await connection.fetchval(_PROJECT, *row[:2])
             if project_id is None:
                 # Erased since, with everything to record about it.
                 continue
-            await _record_poison(connection, numbers, row, now_us)
-            counted = [failed(project_id, now_us, retries=False)]
+            retries = await _record_death(connection, numbers, row, now_us)
+            counted = [failed(project_id, now_us, retries=retries)]
             await add_rollups(connection, min(lanes), counted)
     return [(row[5], row[6]) for row in rows]
 
 
-async def _record_poison(
+async def _record_death(
     connection: Connection, numbers: SequenceAllocator, row: tuple[int, ...], now_us: int
-) -> None:
-    lane, sequence, attempt, crashes = row
+) -> bool:
+    """Take an event out of the queue; returns whether it is retried, or became a dead letter."""
+    lane, sequence, attempt, deaths = row
     await connection.execute(_DROP, lane, sequence)
+    failure = after_death(deaths, now_us)
     values: Any = await connection.fetchrow(_EVENT, lane, sequence)
-    if values is None:
-        return
-    error = f"The worker died {crashes} times over this event."
-    await record_failure(
-        connection,
-        numbers,
-        Claimed(*(*values, attempt, crashes, "")),
-        ProcessingFailure("poison", error, 0, None),
-        now_us,
-    )
+    if values is not None:
+        claimed = Claimed(*(*values, attempt, deaths, ""))
+        await record_failure(connection, numbers, claimed, failure, now_us)
+    return failure.retry_at_us is not None

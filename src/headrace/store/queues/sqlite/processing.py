@@ -10,7 +10,7 @@ import apsw
 from headrace.domain.events.event import Status
 from headrace.store.contract.errors import LeadershipLostError, SubscribersChangedError
 from headrace.store.contract.processing import (
-    CRASHES_MAX,
+    FIRST_DEATH,
     LEASE_US,
     Claimed,
     Planner,
@@ -18,6 +18,7 @@ from headrace.store.contract.processing import (
     QueueTuning,
     SubscriberRule,
     WorkStats,
+    after_death,
 )
 from headrace.store.engine.sqlite.readers import Readers
 from headrace.store.engine.sqlite.transaction import SqliteDatabase, SqliteTransaction
@@ -150,10 +151,10 @@ class SqliteProcessing:
         def work(connection: apsw.Connection) -> int:
             _check_leader(connection, owner)
             others, own = claims.take_back(connection, owner, limit)
-            _record_crashes(connection, [c for c in others if c.crashes < CRASHES_MAX], now_us)
+            _record_first_deaths(connection, [c for c in others if c.crashes == 1], now_us)
             for claimed in others:
-                if claimed.crashes >= CRASHES_MAX:
-                    _record_poison(connection, claimed, now_us)
+                if claimed.crashes > 1:
+                    _record_death(connection, claimed, now_us)
             return len(others) + len(own)
 
         return await self._writer.run(work)
@@ -199,20 +200,20 @@ _ADD_ATTEMPT = (
 )
 
 
-def _record_crashes(connection: apsw.Connection, crashed: Sequence[Claimed], now_us: int) -> None:
-    """Record an attempt that ended with a crash of its worker; the event is queued again."""
-    error = "The worker that had the event died."
-    rows = [(claimed.sequence, now_us, 0, "worker_died", error) for claimed in crashed]
+def _record_first_deaths(
+    connection: apsw.Connection, held: Sequence[Claimed], now_us: int
+) -> None:
+    """Record attempts that ended with the death of their worker; their events are queued again."""
+    rows = [(claimed.sequence, now_us, 0, *FIRST_DEATH) for claimed in held]
     connection.executemany(_ADD_ATTEMPT, rows)
 
 
-def _record_poison(connection: apsw.Connection, claimed: Claimed, now_us: int) -> None:
+def _record_death(connection: apsw.Connection, claimed: Claimed, now_us: int) -> None:
     connection.execute(
         "DELETE FROM event_queue WHERE project_id = ? AND sequence = ?",
         (claimed.project_id, claimed.sequence),
     )
-    error = f"The worker died {claimed.crashes} times over this event."
-    _record_failure(connection, claimed, ProcessingFailure("poison", error, 0, None), now_us)
+    _record_failure(connection, claimed, after_death(claimed.crashes, now_us), now_us)
 
 
 def _record_failure(
