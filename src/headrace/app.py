@@ -218,7 +218,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
             table=route_table(),
             access=access,
             operators=operators,
-            services=IngestServices(acceptor, recorder, clock_us),
+            services=IngestServices(acceptor, recorder, clock_us, store.events.first_copies),
             runner=AsgiRunner(build_application(recorder), {"services": services}),
             origins=AnyOrigin(),
             mounts=_mounts(settings, backoffice),

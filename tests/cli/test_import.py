@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.cli.exports import check_export_comes_back
 from tests.data.octokit_examples import read_examples
 from tests.support.server import (
     HEADRACE,
@@ -51,6 +52,10 @@ def test_a_repeated_import_doubles_nothing(server: RunningServer, tmp_path: Path
     assert [event["payload"]["n"] for event in found] == list(range(1200))
     assert {event["source"] for event in found} == {"import"}
     assert not list(tmp_path.glob("*.import-state.json"))
+
+
+def test_an_export_comes_back_to_its_store(server: RunningServer, tmp_path: Path) -> None:
+    check_export_comes_back(server, tmp_path)
 
 
 def test_bad_lines_go_to_a_file_and_affect_no_other(server: RunningServer, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.store.engine.postgres.migrate import newest_version
+from tests.cli.exports import check_export_comes_back
 from tests.support.postgres import server as postgres_server
 from tests.support.server import RunningServer, headrace
 from tests.support.waiting import wait_until
@@ -70,6 +71,10 @@ def test_the_first_start_shows_where_it_is_and_a_key(server: RunningServer) -> N
     assert server.key.startswith("hr_")
     assert PASSWORD not in json.dumps(server.announced)
     assert server.ask("/events")["data"] == []
+
+
+def test_an_export_comes_back_to_its_store(server: RunningServer, tmp_path: Path) -> None:
+    check_export_comes_back(server, tmp_path)
 
 
 def test_the_doctor_finds_it_well(server: RunningServer) -> None:

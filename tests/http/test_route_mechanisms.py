@@ -217,7 +217,7 @@ async def _serve(
             table=table(small),
             access=access,
             operators=OperatorCache(store.operators),
-            services=IngestServices(acceptor, recorder, store.clock_us),
+            services=IngestServices(acceptor, recorder, store.clock_us, store.events.first_copies),
             runner=AsgiRunner(build_application(recorder), {}),
             origins=ShopOrigins(),
             app_of=lambda text: App("shop app") if text == b"app_1" else None,

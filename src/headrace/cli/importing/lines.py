@@ -11,11 +11,18 @@ from typing import IO, Any
 
 import msgspec
 
+from headrace.domain.ids import UUID_TEXT
+
 #: The largest payload a project can allow is 1 MiB; a longer line is no event.
 LINE_BYTES_MAX = 2 * 1024 * 1024
 #: Bytes of a file that make its fingerprint together with its size.
 FINGERPRINT_BYTES = 1024 * 1024
 FINGERPRINT_CHARACTERS = 16
+#: Members of an exported event that are not sent.
+_SET_BY_STORE = (
+    *("source", "status", "delivery_status"),
+    *("received_at", "attempts", "last_error"),
+)
 _BLANKS = b" \t\r\n"
 
 
@@ -75,10 +82,16 @@ def _skip_line(file: IO[bytes]) -> int:
 def with_key(text: bytes, key: str) -> bytes:
     """The event with `key` as its idempotency key, unless it has one of its own.
 
-    All other bytes stay as they are. The server rejects what is not an object.
+    A line of `headrace export` keeps the id of its event, by which the store knows it, and loses
+    what only the store sets. All other bytes stay as they are. The server rejects what is not an
+    object.
     """
     members = _members(text)
-    if members is None or members.get("idempotency_key") is not None:
+    if members is None:
+        return text
+    if isinstance(event_id := members.get("id"), str) and UUID_TEXT.fullmatch(event_id):
+        return _exported(text, members, f"export:{event_id}")
+    if members.get("idempotency_key") is not None:
         return text
     if "idempotency_key" in members:
         # Present and null: adding a second member of that name would be ambiguous.
@@ -89,6 +102,21 @@ def with_key(text: bytes, key: str) -> bytes:
         return msgspec.json.encode(raw | {"idempotency_key": key})
     separator = b"," if members else b""
     return b'{"idempotency_key":%b%b%b' % (msgspec.json.encode(key), separator, text[1:])
+
+
+def _exported(text: bytes, members: dict[str, Any], key: str) -> bytes:
+    try:
+        raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return text
+    left_out = set(_SET_BY_STORE)
+    if members.get("external_id") is not None or members.get("email") is not None:
+        # The contact it was resolved to: another store has that person under another id.
+        left_out.add("contact_id")
+    sent = {name: value for name, value in raw.items() if name not in left_out}
+    if members.get("idempotency_key") is None:
+        sent["idempotency_key"] = msgspec.Raw(msgspec.json.encode(key))
+    return msgspec.json.encode(sent)
 
 
 def _members(text: bytes) -> dict[str, Any] | None:

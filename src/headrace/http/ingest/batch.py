@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import json
 import re
@@ -18,6 +19,7 @@ from headrace.domain.events.problems import read_object
 from headrace.domain.json_text import Number
 from headrace.http.events.responses import accepted, deduplicated
 from headrace.http.ingest.event_input import EVENTS_MAX, EXAMPLE, BatchInput
+from headrace.http.ingest.exported_ids import take_ids
 from headrace.http.ingest.single import INGEST_ERRORS
 from headrace.http.routing.route import INGEST, NDJSON, Limits, hot, json_body, ndjson_body, whole
 from headrace.http.routing.schema import about
@@ -34,6 +36,10 @@ from headrace.store.contract.errors import StoreError
 BODY_BYTES_MAX = 5 * 1024 * 1024
 #: Sent by `headrace import`, so that its events show where they came from.
 IMPORT_HEADER = b"headrace-source"
+
+
+#: Tasks must be referenced until they end; each is one of a bounded number of requests.
+_looking_up: set[asyncio.Task[None]] = set()
 
 
 class _Batch(msgspec.Struct, forbid_unknown_fields=True):
@@ -75,7 +81,9 @@ class BatchIngest:
         encoding: str,
         *,
         ndjson: bool,
+        source: Source,
     ) -> None:
+        self._source = source
         self.body_bytes_max = BODY_BYTES_MAX
         self._services = services
         self._head = head
@@ -96,9 +104,32 @@ class BatchIngest:
         except ApiError as error:
             self._fail(error, body)
             return
-        source = (
-            Source.IMPORT if self._head.headers.get(IMPORT_HEADER) == b"import" else Source.BATCH
-        )
+        if self._source is Source.IMPORT and (ids := take_ids(texts)):
+            task = asyncio.get_running_loop().create_task(self._look_up(texts, ids))
+            _looking_up.add(task)
+            task.add_done_callback(_looking_up.discard)
+            return
+        self._submit(texts, {})
+
+    async def _look_up(self, texts: list[bytes], ids: dict[int, bytes]) -> None:
+        """Go on with the events whose ids are not stored; the others are duplicates."""
+        services, project = self._services, self._principal.project
+        try:
+            stored = await services.first_copies(project.id, list(ids.values()))
+        except StoreError as error:
+            self._exchange.fail(storage_unavailable(error))
+            return
+        known = {
+            index: BatchItem(200, deduplicated(stored[event_id]))
+            for index, event_id in ids.items()
+            if event_id in stored
+        }
+        services.acceptor.stats.deduplicated += len(known)
+        self._submit(texts, known)
+
+    def _submit(self, texts: list[bytes], known: dict[int, BatchItem]) -> None:
+        """Queue all events but those whose result is `known` by their index."""
+        exchange = self._exchange
         project = self._principal.project
         now_us = self._services.clock_us()
         limits = DraftLimits(
@@ -106,11 +137,14 @@ class BatchIngest:
             now_us,
             placeholders=placeholders(project.policies.placeholder_identifiers),
         )
-        origin = Origin(project, source, self._principal.key_id, exchange.request_id.decode())
-        self._items = [None] * len(texts)
+        request_id = exchange.request_id.decode()
+        origin = Origin(project, self._source, self._principal.key_id, request_id)
+        self._items = [known.get(index) for index in range(len(texts))]
         # One extra, so that an event decided at once does not end the batch early.
-        self._undecided = len(texts) + 1
+        self._undecided = len(texts) - len(known) + 1
         for index, text in enumerate(texts):
+            if index in known:
+                continue
             try:
                 draft = decode_draft(text, limits)
                 self._services.acceptor.submit(draft, origin, now_us, self._settler(index, draft))
@@ -200,7 +234,9 @@ def plan_batch(
         ApiError: the queue is full.
     """
     services.acceptor.check_open()
-    return BatchIngest(services, head, principal, encoding, ndjson=media == NDJSON)
+    source = Source.IMPORT if head.headers.get(IMPORT_HEADER) == b"import" else Source.BATCH
+    ndjson = media == NDJSON
+    return BatchIngest(services, head, principal, encoding, ndjson=ndjson, source=source)
 
 
 _decode = msgspec.json.Decoder(_Batch).decode

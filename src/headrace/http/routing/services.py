@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
+from headrace.domain.events.event import FirstCopy
 from headrace.http.server.rejection_recorder import RejectionRecorder
 from headrace.pipeline.intake.accept import Acceptor
 
@@ -16,3 +17,5 @@ class IngestServices(msgspec.Struct, frozen=True):
     acceptor: Acceptor
     rejections: RejectionRecorder
     clock_us: Callable[[], int]
+    #: Events of a project that are stored, by those of some ids.
+    first_copies: Callable[[int, Sequence[bytes]], Awaitable[Mapping[bytes, FirstCopy]]]

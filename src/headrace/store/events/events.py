@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.events.event import StoredEvent
+from headrace.domain.events.event import FirstCopy, StoredEvent
 from headrace.domain.events.identity import idempotency_hash, lane_of_key
 from headrace.domain.ids import lane_of_id, sequence_of_id
 from headrace.store.contacts.identifiers import ids_of
@@ -19,6 +19,7 @@ from headrace.store.contract.events import (
     EventPage,
     KeyRepeat,
 )
+from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import Statement, sql, without_lane
 from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Transaction
@@ -56,6 +57,11 @@ FIND_KEY = sql(
 GET_OF_KEY = sql(
     f"SELECT {SHOWN_COLUMNS} FROM stored_events e "
     "WHERE e.lane = $1 AND e.sequence = $2 AND e.project_id = $3 AND e.idempotency_key = $4"
+)
+FIRST_COPIES = sql(
+    "SELECT e.id, e.event, e.occurred_us "
+    "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
+    "JOIN events AS e ON e.lane = k.lane AND e.sequence = k.sequence WHERE e.project_id = $3"
 )
 AFTER = sql(
     f"SELECT {SHOWN_COLUMNS} FROM stored_events e "
@@ -125,6 +131,22 @@ class Events:
             return None
         wanted = (*place, project_id, idempotency_key)
         return await self._database.read(lambda tx: _one(tx, GET_OF_KEY, *wanted))
+
+    async def first_copies(
+        self, project_id: int, event_ids: Sequence[bytes]
+    ) -> dict[bytes, FirstCopy]:
+        """Those of some events that the project has, by id: what a repeat of them is answered."""
+        places = sorted({(lane_of_id(each), sequence_of_id(each)) for each in event_ids})
+        rows = await self._database.read(
+            lambda tx: tx.rows(FIRST_COPIES, *columns_of(places, 2), project_id)
+        )
+        # An id of another product has some lane and sequence as well.
+        wanted = {*event_ids}
+        return {
+            row[0]: FirstCopy(row[0], row[1], row[2], mismatch=False)
+            for row in rows
+            if row[0] in wanted
+        }
 
     async def _find_stored_key(self, hashed: bytes) -> Sequence[Any] | None:
         return await self._database.read(lambda tx: tx.row(FIND_KEY, hashed, lane_of_key(hashed)))

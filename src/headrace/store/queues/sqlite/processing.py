@@ -200,9 +200,7 @@ _ADD_ATTEMPT = (
 )
 
 
-def _record_first_deaths(
-    connection: apsw.Connection, held: Sequence[Claimed], now_us: int
-) -> None:
+def _record_first_deaths(connection: apsw.Connection, held: Sequence[Claimed], now_us: int) -> None:
     """Record attempts that ended with the death of their worker; their events are queued again."""
     rows = [(claimed.sequence, now_us, 0, *FIRST_DEATH) for claimed in held]
     connection.executemany(_ADD_ATTEMPT, rows)
