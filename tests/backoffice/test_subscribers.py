@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.backoffice.deliveries.subscribers import health_of
+from headrace.pipeline.delivering.health import health_of
 from headrace.store.contract.deliveries import (
     Attempt,
     DeliveryRecord,
@@ -223,12 +223,19 @@ def test_a_subscriber_that_fails_looks_failing(owner: Person, shop: Shop) -> Non
     shop.send("order.lost", external_id="ann")
     shop.wait(lambda: "failed, since" in page(owner, shop, f"/subscribers/{webhook_id}"))
     assert "failing" in page(owner, shop, "/subscribers")
+    for webhook in (shown(shop, webhook_id), shop.client.get("/webhooks").json()["data"][0]):
+        health = webhook["health"]
+        assert isinstance(health, dict)
+        assert (health["state"], health["failed"], health["attempted"]) == ("failing", 1, 1)
+        assert health["failing_since"] in health["reason"]
 
 
 def test_health_is_derived_from_the_breaker() -> None:
     paused = '{"state":"open","generation":1,"pause_until_us":5000}'
     assert health_of(subscriber(), [], 0).state == "enabled"
-    assert health_of(subscriber(breaker=paused), [], 0).paused_until_us == 5000
+    waits = health_of(subscriber(breaker=paused), [], 0)
+    assert (waits.state, waits.paused_until_us) == ("failing", 5000)
+    assert waits.why == "it failed several times in a row"
     assert health_of(subscriber(breaker=paused), [], 6000).state == "enabled"
     off = health_of(subscriber(enabled=False, disabled_reason="gone"), [], 0)
     assert (off.state, off.why) == ("disabled", "gone")

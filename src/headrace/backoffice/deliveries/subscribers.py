@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -12,14 +10,11 @@ from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.shell.exchanges import attempts_of
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get
-from headrace.domain.deliveries.breaker import BreakerPolicy, BreakerState
 from headrace.domain.deliveries.dead_letters import PER_SECOND_MAX
 from headrace.domain.deliveries.own_headers import MASK
 from headrace.domain.ids import uuid_text
-from headrace.domain.timestamps import to_text
-from headrace.pipeline.delivering.breakers import breaker_of
+from headrace.pipeline.delivering.health import RECENT, Health, health_of
 from headrace.store.contract.deliveries import (
-    DeliveryRecord,
     DeliveryState,
     Subscriber,
     SubscriberKind,
@@ -28,31 +23,7 @@ from headrace.store.deliveries.pauses import COUNTED_MAX
 
 ROWS = 25
 DELIVERIES_ROWS = 25
-#: Number of recent deliveries that determine the health of a subscriber.
-RECENT = 20
 HANDLERS_SHOWN_MAX = 100
-#: One failed delivery in so many, or the newest one, makes a subscriber failing.
-FAILING_SHARE = 5
-
-
-class Health(msgspec.Struct, frozen=True):
-    """Health of a subscriber, from its last deliveries."""
-
-    #: healthy, failing, paused or disabled; enabled before the first attempt.
-    state: str
-    #: Why, and until when; empty while healthy.
-    why: str
-    #: Set while deliveries are paused: time of the next attempt.
-    paused_until_us: int | None
-    #: Statuses of the last deliveries, newest first.
-    recent: Sequence[str]
-    #: Median of the successful attempts; None without any.
-    latency_us: int | None
-
-    @property
-    def delivered(self) -> int:
-        """How many of the recent deliveries succeeded."""
-        return sum(status == "delivered" for status in self.recent)
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -81,56 +52,6 @@ async def _row(visit: PageRequest, subscriber: Subscriber) -> Row:
         visit.project.id, subscriber.id, before=None, limit=RECENT
     )
     return Row(subscriber, health_of(subscriber, recent, visit.now_us))
-
-
-def health_of(subscriber: Subscriber, recent: Sequence[DeliveryRecord], now_us: int) -> Health:
-    """Compute the health. Pure."""
-    breaker = breaker_of(subscriber.breaker, BreakerPolicy())
-    state, why = _state_of(recent)
-    until_us = None
-    if not subscriber.enabled:
-        state, why = "disabled", subscriber.disabled_reason or ""
-    elif subscriber.paused_us is not None:
-        state, why = "paused", f"paused on request, since {to_text(subscriber.paused_us)}"
-    elif breaker.state is BreakerState.OPEN and breaker.pause_until_us > now_us:
-        state, why = "paused", "it failed several times in a row"
-        until_us = breaker.pause_until_us
-    worked = sorted(
-        attempt.duration_us
-        for delivery in recent
-        for attempt in delivery.attempts
-        if attempt.cause is None
-    )
-    return Health(
-        state=state,
-        why=why,
-        paused_until_us=until_us,
-        recent=[delivery.state.name.lower() for delivery in recent],
-        latency_us=worked[len(worked) // 2] if worked else None,
-    )
-
-
-def _state_of(recent: Sequence[DeliveryRecord]) -> tuple[str, str]:
-    """State and reason by what the last deliveries show, newest first."""
-    decided = [each for each in recent if _has_failed(each) or _has_succeeded(each)]
-    failed = [each for each in decided if _has_failed(each)]
-    if not decided:
-        return "enabled", ""
-    if not _has_failed(decided[0]) and len(failed) * FAILING_SHARE < len(decided):
-        return "healthy", ""
-    since_us = min(
-        attempt.at_us for each in failed for attempt in each.attempts if attempt.cause is not None
-    )
-    return "failing", f"{len(failed)} of the last {len(decided)} failed, since {to_text(since_us)}"
-
-
-def _has_failed(delivery: DeliveryRecord) -> bool:
-    """Whether its last attempt failed."""
-    return bool(delivery.attempts) and delivery.attempts[-1].cause is not None
-
-
-def _has_succeeded(delivery: DeliveryRecord) -> bool:
-    return delivery.state is DeliveryState.DELIVERED
 
 
 async def show_subscriber(visit: PageRequest) -> Response:

@@ -27,6 +27,7 @@ from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
 from headrace.http.routing.schema import EVENT_PATTERN, Description, EventName, Id, Time, about
 from headrace.pipeline.delivering.breakers import breaker_of
+from headrace.pipeline.delivering.health import Health
 from headrace.store.contract.deliveries import Attempt, DeliveryRecord, DeliveryState, Subscriber
 from headrace.store.contract.trace import TracedSubscriber
 
@@ -106,6 +107,20 @@ class WebhookUpdate(msgspec.Struct, forbid_unknown_fields=True):
     format: _Format = None
 
 
+class WebhookHealth(msgspec.Struct, kw_only=True):
+    """How deliveries to a webhook go, from its last 20 deliveries.
+
+    `enabled`: nothing was attempted yet. `failing`: the newest one or a fifth of them failed.
+    `paused`: on request.
+    """
+
+    state: Literal["enabled", "healthy", "failing", "paused", "disabled"]
+    reason: Annotated[str | None, about("Why it is failing, paused or disabled; null otherwise.")]
+    failed: Annotated[int, about("How many of the deliveries failed.")]
+    attempted: Annotated[int, about("How many of the deliveries were attempted.")]
+    failing_since: Annotated[Time | None, about("Null unless it is failing.")]
+
+
 class WebhookResponse(msgspec.Struct, kw_only=True):
     """A webhook, without its secret."""
 
@@ -117,6 +132,7 @@ class WebhookResponse(msgspec.Struct, kw_only=True):
     headers: Annotated[dict[str, str], about("Own headers by name, with `***` for each value.")]
     enabled: bool
     disabled_reason: Annotated[str | None, about("Null while it is enabled.")]
+    health: WebhookHealth
     paused: Annotated[bool, about("Whether deliveries wait because it was paused on request.")]
     paused_at: Annotated[Time | None, about("Since when; null while it is not paused.")]
     per_second: Annotated[
@@ -204,7 +220,18 @@ class WebhookTestResponse(msgspec.Struct, kw_only=True):
     note: Annotated[str | None, about("Problem with the response, although the call succeeded.")]
 
 
-def _webhook_fields(webhook: Subscriber) -> dict[str, object]:
+def _health(health: Health) -> dict[str, object]:
+    since_us = health.failing_since_us
+    return {
+        "state": health.state,
+        "reason": health.why or None,
+        "failed": health.failed,
+        "attempted": health.attempted,
+        "failing_since": None if since_us is None else to_text(since_us),
+    }
+
+
+def _webhook_fields(webhook: Subscriber, health: Health) -> dict[str, object]:
     breaker = breaker_of(webhook.breaker, BreakerPolicy())
     failing = breaker.state is BreakerState.OPEN
     until_us = webhook.previous_until_us
@@ -217,6 +244,7 @@ def _webhook_fields(webhook: Subscriber) -> dict[str, object]:
         "headers": dict.fromkeys(webhook.header_names, MASK),
         "enabled": webhook.enabled,
         "disabled_reason": webhook.disabled_reason,
+        "health": _health(health),
         "paused": webhook.paused_us is not None,
         "paused_at": None if webhook.paused_us is None else to_text(webhook.paused_us),
         "per_second": webhook.resume_per_second,
@@ -227,14 +255,14 @@ def _webhook_fields(webhook: Subscriber) -> dict[str, object]:
     }
 
 
-def webhook_response(webhook: Subscriber) -> WebhookResponse:
+def webhook_response(webhook: Subscriber, health: Health) -> WebhookResponse:
     """A webhook as the API shows it."""
-    return msgspec.convert(_webhook_fields(webhook), WebhookResponse)
+    return msgspec.convert(_webhook_fields(webhook, health), WebhookResponse)
 
 
-def webhook_created(webhook: Subscriber, secret: str) -> WebhookCreated:
+def webhook_created(webhook: Subscriber, health: Health, secret: str) -> WebhookCreated:
     """A new webhook and its secret."""
-    return msgspec.convert(_webhook_fields(webhook) | {"secret": secret}, WebhookCreated)
+    return msgspec.convert(_webhook_fields(webhook, health) | {"secret": secret}, WebhookCreated)
 
 
 def delivery_response(

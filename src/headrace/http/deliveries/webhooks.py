@@ -42,6 +42,7 @@ from headrace.http.routing.route import (
     patch,
     post,
 )
+from headrace.pipeline.delivering.health import RECENT, Health, health_of
 from headrace.store.contract.deliveries import (
     WEBHOOKS_MAX,
     NewWebhook,
@@ -75,7 +76,9 @@ async def create_webhook(request: Request) -> Response:
     except TooManyWebhooksError:
         message = f"A project has at most {WEBHOOKS_MAX} webhooks; delete one first."
         raise ApiError(ErrorCode.CONFLICT, message) from None
-    return json_response({"data": webhook_created(created, secret)}, 201)
+    return json_response(
+        {"data": webhook_created(created, await _health(context, created), secret)}, 201
+    )
 
 
 async def _checked_url(context: Context, fields: WebhookFields, check: FieldReader) -> str | None:
@@ -99,14 +102,15 @@ async def list_webhooks(request: Request) -> Response:
     before = context.before(scope)
     found = await _store(context).list(project_id, before=before, limit=limit + 1)
     following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
-    shown = [webhook_response(webhook) for webhook in found[:limit]]
+    shown = [await _shown(context, webhook) for webhook in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 
 async def get_webhook(request: Request) -> Response:
     """`GET /webhooks/{id}`."""
-    webhook = await _webhook(request, context_of(request))
-    return json_response({"data": webhook_response(webhook)})
+    context = context_of(request)
+    webhook = await _webhook(request, context)
+    return json_response({"data": await _shown(context, webhook)})
 
 
 async def patch_webhook(request: Request) -> Response:
@@ -131,7 +135,7 @@ async def patch_webhook(request: Request) -> Response:
     except UnknownHeaderError as error:
         message = "is the mask of a value, but no such header is stored; send the value itself"
         raise invalid(FieldProblem(f"headers.{error.args[0]}", message)) from None
-    return json_response({"data": webhook_response(_found(changed))})
+    return json_response({"data": await _shown(context, _found(changed))})
 
 
 async def delete_webhook(request: Request) -> Response:
@@ -188,6 +192,17 @@ async def _reject_body(request: Request) -> None:
 
 async def _webhook(request: Request, context: Context) -> Subscriber:
     return _found(await _store(context).get(context.project_id, path_uuid(request)))
+
+
+async def _shown(context: Context, webhook: Subscriber) -> WebhookResponse:
+    return webhook_response(webhook, await _health(context, webhook))
+
+
+async def _health(context: Context, webhook: Subscriber) -> Health:
+    recent = await context.services.store.deliveries.list(
+        webhook.project_id, webhook.id, before=None, limit=RECENT
+    )
+    return health_of(webhook, recent, context.services.clock_us())
 
 
 def _found(webhook: Subscriber | None) -> Subscriber:
