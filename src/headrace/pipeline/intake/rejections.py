@@ -20,6 +20,9 @@ BATCH_MAX = 500
 KEPT_US = 7 * 24 * 3600 * 1_000_000
 KEPT_PER_PROJECT = 10_000
 PRUNE_EVERY_FLUSHES = 40
+#: Rejections of these are events that were sent and not accepted. Those of other routes are kept in
+#: the same log, but say nothing about ingestion.
+EVENT_ROUTES = frozenset({"POST /events", "POST /events/batch"})
 PRUNED_AT_ONCE = 1000
 
 _log = structlog.get_logger()
@@ -31,7 +34,7 @@ class RejectionLog:
     def __init__(self, store: Rejections, clock_us: Callable[[], int]) -> None:
         self._store = store
         self._clock_us = clock_us
-        #: Called with the project of each rejection.
+        #: Called with the project of each rejected event, or request with events.
         self.on_added: Callable[[int], None] = lambda _: None
         self._waiting: deque[Rejection] = deque()
         self._flushes = 0
@@ -39,7 +42,8 @@ class RejectionLog:
 
     def add(self, rejection: Rejection) -> None:
         """Queue a rejection; past the limit it is only counted."""
-        self.on_added(rejection.project_id)
+        if rejection.route in EVENT_ROUTES:
+            self.on_added(rejection.project_id)
         if len(self._waiting) < WAITING_MAX:
             self._waiting.append(rejection)
         else:
