@@ -503,6 +503,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "events.find_key": (events.FIND_KEY, f"{_ID}, 1"),
     "events.get_of_key": (events.GET_OF_KEY, "1, 1, 1, 'k'"),
     "events.first_copies": (events.FIRST_COPIES, "'{1}', '{1}', 1"),
+    "events.of_ids": (events.OF_IDS, "'{1}', '{1}', 1"),
     "events.after": (events.AFTER, "1, 20000, 50"),
     "events.of_contact": (events.OF_CONTACT, "1, 'c1', 1000000, 50"),
     "events.repeats": (events.REPEATS, "1, 1"),

@@ -31,11 +31,14 @@ def shop(server: RunningServer, numbers: Iterator[int]) -> Iterator[Shop]:
 
 
 def test_an_event_arrives_live_and_is_found_by_its_key(window: Window, shop: Shop) -> None:
+    shop.send("order.earlier", external_id="ann")
     page = window.go(f"{shop.path}/events/live")
     expect(page.locator("[data-live-state]")).to_contain_text("Connected")
+    expect(page.locator("tbody tr", has_text="order.earlier")).to_have_count(1)
     event_id = shop.send("order.completed", external_id="ann", idempotency_key="order-A-1")
     row = page.locator("tbody tr", has_text="order.completed")
     expect(row).to_have_count(1)
+    expect(row).to_contain_text("processed")
     window.check_axe()
     window.shoot("events-live")
     page.get_by_role("button", name="Pause").click()

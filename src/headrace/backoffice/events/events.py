@@ -46,6 +46,10 @@ async def list_events(visit: PageRequest) -> Response:
         status_names={status.value: status.name.lower() for status in Status},
         delivery_names={status.value: status.name.lower() for status in DeliveryStatus},
         next_before=following,
+        live_url=visit.project_url(
+            "/events/live",
+            **{name: search.typed[name] for name in ("event", "who", "source")},
+        ),
         unindexed=unindexed,
     )
 

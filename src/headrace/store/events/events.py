@@ -63,6 +63,11 @@ FIRST_COPIES = sql(
     "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
     "JOIN events AS e ON e.lane = k.lane AND e.sequence = k.sequence WHERE e.project_id = $3"
 )
+OF_IDS = sql(
+    f"SELECT {SHOWN_COLUMNS} FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
+    "JOIN stored_events AS e ON e.lane = k.lane AND e.sequence = k.sequence "
+    "WHERE e.project_id = $3"
+)
 AFTER = sql(
     f"SELECT {SHOWN_COLUMNS} FROM stored_events e "
     "WHERE e.project_id = $1 AND e.sequence > $2 ORDER BY e.sequence LIMIT $3",
@@ -121,6 +126,14 @@ class Events:
     async def get(self, project_id: int, event_id: bytes) -> StoredEvent | None:
         """One event, None when the project has no such event."""
         return await self._database.read(lambda tx: find_event(tx, project_id, event_id))
+
+    async def get_all(self, project_id: int, event_ids: Sequence[bytes]) -> Sequence[StoredEvent]:
+        """Those of some events that the project has, in any order."""
+        places = sorted((lane_of_id(each), sequence_of_id(each)) for each in event_ids)
+        rows = await self._database.read(
+            lambda tx: tx.rows(OF_IDS, *columns_of(places, 2), project_id)
+        )
+        return [shown_event(row) for row in rows]
 
     async def get_by_key(self, project_id: int, idempotency_key: str) -> StoredEvent | None:
         """The event stored under an idempotency key."""
