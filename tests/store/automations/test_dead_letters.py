@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
 
 from headrace.domain.automations.running.states import RunStatus
+from headrace.pipeline.trace.entry import EntryType
+from headrace.pipeline.trace.trace import trace_of
 from headrace.store.automations import applying, starts
 from headrace.store.automations.advancing import RunAdvancer
 from headrace.store.automations.operations import NotEligibleError
@@ -16,7 +19,10 @@ from headrace.store.contract.dead_letters import (
     DeadLetter,
     DeadLetterFilter,
     DeadLetterKind,
+    NewReplay,
+    Replay,
 )
+from headrace.store.contract.trace import TracedDeadLetter
 from tests.support.session import StoreSession
 from tests.support.stored_automations import PROJECT, StoredAutomations, chain, delay, wait
 
@@ -43,6 +49,33 @@ def replay(shop: StoredAutomations, letter: DeadLetter) -> Closing:
     store = shop.session.store.dead_letters
     work = store.replay(PROJECT, letter.id, shop.clock(), actor="tester")
     return shop.session.run(work).closing
+
+
+def replay_all(shop: StoredAutomations) -> Replay:
+    """Replay every open dead letter, as a job does."""
+
+    async def work() -> Replay:
+        store = shop.session.store
+        total, last = await store.dead_letters.count(PROJECT, DeadLetterFilter())
+        new = NewReplay(
+            id=str(uuid.uuid4()),
+            project_id=PROJECT,
+            wanted=DeadLetterFilter(),
+            per_second=50,
+            total=total,
+            last_number=last,
+            actor="tester",
+        )
+        made = await store.replays.create(new, shop.clock())
+        await store.replays.advance(made.id, 100, shop.clock())
+        return made
+
+    return shop.session.run(work())
+
+
+def outcome(shop: StoredAutomations, replay: Replay) -> tuple[int, int, int]:
+    found = shop.session.run(shop.session.store.replays.outcome(replay))
+    return found.succeeded, found.failed_again, found.pending
 
 
 class BrokenError(Exception):
@@ -89,6 +122,24 @@ def test_event_that_cannot_be_applied_is_replayed(
     assert [each.event_id for each in dead_letters(shop)] == [other.id]
 
 
+def test_replay_says_what_became_of_events(
+    shop: StoredAutomations, broken: pytest.MonkeyPatch
+) -> None:
+    shop.start_with(chain(delay(5)))
+    shop.send(external_id="b")
+    shop.send()
+    fail_for_good(shop)
+    first = replay_all(shop)
+    assert outcome(shop, first) == (0, 0, 2)
+    fail_for_good(shop)
+    assert outcome(shop, first) == (0, 2, 0)
+    broken.undo()
+    second = replay_all(shop)
+    assert outcome(shop, second) == (0, 0, 2)
+    shop.settle()
+    assert outcome(shop, second) == (2, 0, 0)
+
+
 def failing(shop: StoredAutomations) -> Any:
     """A run that has failed at its second step, since a contact has no room for a property."""
     shop.contact(properties={"a": TOO_LARGE})
@@ -96,6 +147,36 @@ def failing(shop: StoredAutomations) -> Any:
     shop.send(payload={"b": TOO_LARGE})
     shop.forward(5)
     return of
+
+
+def test_replay_says_what_became_of_runs(shop: StoredAutomations) -> None:
+    of = failing(shop)
+    first = replay_all(shop)
+    assert outcome(shop, first) == (0, 0, 1)
+    shop.settle()
+    assert outcome(shop, first) == (0, 1, 0)
+
+    shop.contact(properties={"a": "small"})
+    second = replay_all(shop)
+    shop.settle()
+    # It goes on, and ends later.
+    assert outcome(shop, second) == (0, 0, 1)
+    shop.forward(5)
+    assert outcome(shop, second) == (1, 0, 0)
+    (run,) = shop.runs(of)
+    letter = dead_letters_of_event(shop, run.sequence)
+    assert [each.run_id for each in letter] == [run.id] * 2
+
+
+def dead_letters_of_event(shop: StoredAutomations, sequence: int) -> list[TracedDeadLetter]:
+    """Those that the trace of an event shows."""
+    [(event_id,)] = shop.session.place.run_sql("SELECT id FROM events WHERE sequence = ?", sequence)
+    facts = shop.session.run(shop.session.store.trace.facts(PROJECT, bytes(event_id)))
+    assert facts is not None
+    texts = [each for each in trace_of(facts).entries if each.run_id is not None]
+    assert {each.type for each in texts} == {EntryType.DEAD_LETTERED, EntryType.REPLAYED}
+    assert texts[0].text.startswith("A run of an automation failed")
+    return list(facts.dead_letters)
 
 
 def test_failed_run_has_one_dead_letter_and_a_replay_retries_it(shop: StoredAutomations) -> None:

@@ -85,6 +85,8 @@ class TraceEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: What could not be read of the response of a webhook that accepted the event.
     note: str | None = None
     dead_letter_id: str | None = None
+    #: Run of an automation that failed or is retried.
+    run_id: str | None = None
     #: Who replayed or discarded: public id of an API key, or an operator.
     actor: str | None = None
     reason: str | None = None

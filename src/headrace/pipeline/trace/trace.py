@@ -200,7 +200,7 @@ _AGAIN = {
 
 def _dead_letter(dead_letter: TracedDeadLetter) -> Iterator[Moment]:
     processing = dead_letter.kind is DeadLetterKind.PROCESSING
-    what = _FAILED[dead_letter.kind]
+    what = _FAILED[dead_letter.kind] if dead_letter.run_id is None else "A run of an automation"
     attempts = "1 attempt" if dead_letter.attempts == 1 else f"{dead_letter.attempts} attempts"
     entry = TraceEntry(
         at=to_text(dead_letter.dead_lettered_us),
@@ -211,6 +211,7 @@ def _dead_letter(dead_letter: TracedDeadLetter) -> Iterator[Moment]:
         error=dead_letter.error,
         subscriber_id=dead_letter.subscriber_id,
         dead_letter_id=dead_letter.id,
+        run_id=dead_letter.run_id,
     )
     yield Moment(dead_letter.dead_lettered_us, entry)
     if dead_letter.state is not DeadLetterState.OPEN:
@@ -234,6 +235,7 @@ def _closed(dead_letter: TracedDeadLetter, at_us: int) -> Moment:
         status="accepted" if replayed and processing else None,
         subscriber_id=dead_letter.subscriber_id,
         dead_letter_id=dead_letter.id,
+        run_id=dead_letter.run_id,
         actor=dead_letter.closed_by,
         reason=reason,
     )

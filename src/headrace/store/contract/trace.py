@@ -73,6 +73,8 @@ class TracedDeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     closed_by: str | None
     #: Why it was discarded, or of which replay it was part.
     reason: str | None
+    #: The run of an automation that failed; None for everything else.
+    run_id: str | None = None
 
 
 class TraceFacts(msgspec.Struct, frozen=True, kw_only=True):

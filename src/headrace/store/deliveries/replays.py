@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.store.access.audit import write_audit
+from headrace.store.automations.run_rows import key_of
 from headrace.store.contract.dead_letters import (
     OUTCOMES_COUNTED_MAX,
     REPLAYS_KEPT,
@@ -31,6 +32,7 @@ from headrace.store.deliveries.closings import (
 )
 from headrace.store.deliveries.dead_letters import MATCHES, wanted_values
 from headrace.store.deliveries.resends import ResendJob, count_events, missing_events, send_slice
+from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import Statement, sql
 from headrace.store.engine.numbers import BIGINT_MAX, RowNumbers
 from headrace.store.engine.transaction import Database, Row, Transaction
@@ -86,7 +88,7 @@ NEXT = sql(f"SELECT {ROW_COLUMNS} {_OPEN_AFTER} AND {MATCHES} ORDER BY d.number 
 
 # Both are 3 when it worked and 4 when it failed for good: `DeliveryState` and `Status`.
 _REPLAYED = (
-    "SELECT lane, sequence, kind, delivery_number FROM dead_letters WHERE project_id = $1 "
+    "SELECT lane, sequence, kind, delivery_number, run_id FROM dead_letters WHERE project_id = $1 "
     "AND reason = $2 AND state = 1 AND reason IS NOT NULL "
     f"ORDER BY number LIMIT {OUTCOMES_COUNTED_MAX}"
 )
@@ -102,13 +104,35 @@ OUTCOMES_OF_EVENTS = sql(
     _COUNTS.format(state="e.status") + "JOIN event_states AS e ON e.lane = k.lane "
     "AND e.sequence = k.sequence WHERE k.kind = 'processing'"
 )
-
+# An event leaves the inbox when it was applied, or when that failed for good: then it has a new
+# dead letter.
+OUTCOMES_OF_INBOX = sql(
+    "SELECT count(*) FILTER (WHERE NOT k.waits AND NOT k.failed), "
+    "count(*) FILTER (WHERE NOT k.waits AND k.failed), count(*) FROM ("
+    "SELECT EXISTS (SELECT 1 FROM automation_inbox AS i WHERE i.lane = k.lane "
+    "AND i.sequence = k.sequence) AS waits, EXISTS (SELECT 1 FROM dead_letters AS n "
+    "WHERE n.lane = k.lane AND n.sequence = k.sequence AND n.kind = 'automation' "
+    "AND n.run_id IS NULL AND n.state = 0) AS failed "
+    f"FROM ({_REPLAYED}) AS k WHERE k.kind = 'automation' AND k.run_id IS NULL) AS k"
+)
+REPLAYED_RUNS = sql(f"SELECT run_id FROM ({_REPLAYED}) AS k WHERE run_id IS NOT NULL")
+OUTCOMES_OF_RUNS = sql(
+    "SELECT count(*) FILTER (WHERE r.status IN ('completed', 'cancelled', 'exited')), "
+    "count(*) FILTER (WHERE r.status = 'failed' AND r.due_us IS NULL), count(*) "
+    "FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "
+    "JOIN automation_runs AS r ON r.lane = k.lane AND r.id = k.id"
+)
+#: Runs that one statement counts.
+_RUNS_AT_ONCE = 10_000
 
 OUTCOMES_OF_RESEND = sql(
     "SELECT count(*) FILTER (WHERE k.state = 3), count(*) FILTER (WHERE k.state = 4), count(*) "
     "FROM (SELECT state FROM deliveries WHERE resend_number = $1 AND resend_number IS NOT NULL "
     f"LIMIT {OUTCOMES_COUNTED_MAX}) AS k"
 )
+
+
+_OUTCOMES = (OUTCOMES_OF_DELIVERIES, OUTCOMES_OF_EVENTS, OUTCOMES_OF_INBOX)
 
 
 class Replays:
@@ -173,11 +197,8 @@ class Replays:
             if replay.resend is not None:
                 rows = await tx.rows(OUTCOMES_OF_RESEND, replay.number)
             else:
-                rows = [
-                    row
-                    for statement in (OUTCOMES_OF_DELIVERIES, OUTCOMES_OF_EVENTS)
-                    for row in await tx.rows(statement, *own)
-                ]
+                rows = [row for statement in _OUTCOMES for row in await tx.rows(statement, *own)]
+                rows += await _outcomes_of_runs(tx, *own)
             for row in rows:
                 succeeded, failed, total = succeeded + row[0], failed + row[1], total + row[2]
             return ReplayOutcome(
@@ -254,6 +275,17 @@ class Replays:
             return await tx.run(REMOVE, [row[0] for row in rows]) if rows else 0
 
         return await self._database.write(work)
+
+
+async def _outcomes_of_runs(tx: Transaction, project_id: int, reason: str) -> list[Row]:
+    """Counts of the runs that a replay has retried; a run that goes on is pending."""
+    keys = sorted(
+        {key_of(run_id) for (run_id,) in await tx.rows(REPLAYED_RUNS, project_id, reason)}
+    )
+    rows: list[Row] = []
+    for start in range(0, len(keys), _RUNS_AT_ONCE):
+        rows += await tx.rows(OUTCOMES_OF_RUNS, *columns_of(keys[start : start + _RUNS_AT_ONCE], 2))
+    return rows
 
 
 async def _advance(

@@ -15,7 +15,7 @@ from headrace.store.contract.trace import KeyUsed, TracedDeadLetter, TracedSubsc
 
 DEAD_LETTER_COLUMNS = (
     "id, kind, subscriber_id, cause, error, attempts, dead_lettered_us, state, closed_us, "
-    "closed_by, reason"
+    "closed_by, reason, run_id"
 )
 SUBSCRIBER_COLUMNS = (
     "id, kind, target, events, enabled, disabled_reason, disabled_us, created_us, updated_us, "
@@ -32,7 +32,7 @@ def key_used(row: Sequence[Any]) -> KeyUsed:
 def traced_dead_letter(row: Sequence[Any]) -> TracedDeadLetter:
     """A dead letter from `DEAD_LETTER_COLUMNS`."""
     dead_letter_id, kind, subscriber_id, cause, error, attempts, dead_us, state, *closed = row
-    closed_us, closed_by, reason = closed
+    closed_us, closed_by, reason, run_id = closed
     return TracedDeadLetter(
         id=dead_letter_id,
         kind=DeadLetterKind(kind),
@@ -45,6 +45,7 @@ def traced_dead_letter(row: Sequence[Any]) -> TracedDeadLetter:
         closed_us=closed_us,
         closed_by=closed_by,
         reason=reason,
+        run_id=run_id,
     )
 
 
