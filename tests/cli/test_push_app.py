@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 
 from tests.support.commands import headrace_here
 from tests.support.server import RunningServer, headrace
@@ -22,9 +23,11 @@ def test_an_app_is_created_and_listed(server: RunningServer) -> None:
     again = headrace_here(*arguments)
     assert (again.returncode, "another push app" in again.stderr) == (1, True)
     bad = headrace_here("push-app", "create", "Other", "--origin", "shop", *store)
-    assert (bad.returncode, bad.stderr.count("\n")) == (1, 1)
+    assert (bad.returncode, bad.stderr.count("\n")) == (2, 1)
     devices = headrace_here("push-app", "devices", made["app_id"], "--json", *store)
     assert json.loads(devices.stdout) == []
     unknown = headrace_here("push-app", "devices", "nosuchapp0", *store)
     assert (unknown.returncode, "no push app" in unknown.stderr) == (1, True)
-    assert headrace_here("push-app", "devices", *store).returncode != 0
+    for wrong in ((), (made["app_id"], "--contact", str(uuid.uuid4()))):
+        failed = headrace_here("push-app", "devices", *wrong, *store)
+        assert (failed.returncode, failed.stderr.count("\n")) == (2, 1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headrace.cli.importing.csv_file import read_records
 from headrace.cli.importing.lines import LINE_BYTES_MAX, Line
-from headrace.cli.shared.failure import CommandFailed
+from headrace.cli.shared.failure import CommandFailed, ExitCode
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=6)
 
@@ -228,5 +228,11 @@ def test_columns_are_renamed_or_left_out() -> None:
 
 
 def test_a_renamed_column_must_be_there() -> None:
-    with pytest.raises(CommandFailed, match="has no column 'Mail'"):
-        list(read_records(io.BytesIO(b"email\n"), number=0, offset=0, renamed={"Mail": "email"}))
+    words = r'has no column "Mail"; it has "email", "Full name"\.$'
+    few = io.BytesIO(b"email,Full name\n")
+    with pytest.raises(CommandFailed, match=words) as failed:
+        list(read_records(few, number=0, offset=0, renamed={"Mail": "email"}))
+    assert failed.value.code == ExitCode.USAGE
+    wide = io.BytesIO(",".join(f"c{number}" for number in range(30)).encode() + b"\n")
+    with pytest.raises(CommandFailed, match=r'"c19" and 10 more\.$'):
+        list(read_records(wide, number=0, offset=0, renamed={"Mail": "email"}))

@@ -161,6 +161,15 @@ def test_a_bad_line_does_not_affect_the_others() -> None:
     assert (last.email, last.reason, last.line) == ("c@b.example", COMPLAINT, 5)
 
 
+@pytest.mark.parametrize("line", ['"q@x.org"junk', '"q@x.org"junk,spam', '"q@x.org" "r@x.org"'])
+def test_text_after_a_closing_quote_is_no_part_of_an_address(line: str) -> None:
+    first, second = read(f"email,reason\n{line}\nb@x.org,spam\n")
+    assert isinstance(first, BadLine)
+    assert (first.line, "text follows a closing quote" in first.message) == (2, True)
+    assert isinstance(second, Listed)
+    assert second.email == "b@x.org"
+
+
 def test_the_rules_decide_what_the_file_does_not_say() -> None:
     rules = ImportRules(reason=COMPLAINT, complaint_scope=SuppressionScope.ALL)
     found = one("email\na@b.example\n", rules)

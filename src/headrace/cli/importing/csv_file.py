@@ -25,6 +25,8 @@ from headrace.cli.shared.failure import usage
 IDENTIFIERS = ("external_id", "email")
 #: Separates the items of a list in one cell.
 LIST_SEPARATOR = ";"
+#: Names of columns that a message lists.
+_NAMES_SHOWN_MAX = 20
 COLUMNS_MAX = 300
 #: The most frequent one in the header is used; of several the first.
 _DELIMITERS = (",", ";", "\t")
@@ -273,7 +275,9 @@ def _renamed(names: list[str], renamed: Mapping[str, str]) -> list[str]:
     """
     missing = sorted(renamed.keys() - set(names))
     if missing:
-        raise usage(f"--map: the first line has no column {missing[0]!r}; it has {names!r}")
+        has = ", ".join(f'"{name}"' for name in names[:_NAMES_SHOWN_MAX])
+        more = f" and {len(names) - _NAMES_SHOWN_MAX} more" if len(names) > _NAMES_SHOWN_MAX else ""
+        raise usage(f'--map: the first line has no column "{missing[0]}"; it has {has}{more}.')
     if not all(name.strip() for name in names):
         raise usage("In the first line a column has no name.")
     return [renamed.get(name, name) for name in names]

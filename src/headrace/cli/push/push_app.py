@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headrace.cli.messages.views import cell, time_of
-from headrace.cli.shared.failure import CommandFailed
+from headrace.cli.shared.failure import CommandFailed, ExitCode, usage
 from headrace.cli.shared.output import AsJson, print_json, print_rows
 from headrace.cli.shared.settings import STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
@@ -43,7 +43,7 @@ def create(
 
     Example: headrace push-app create Shop --origin https://shop.example.org
     """
-    from headrace.domain.errors import ApiError
+    from headrace.domain.errors import ApiError, ErrorCode
     from headrace.domain.push.app_requests import push_app_fields
     from headrace.pipeline.push.push_apps import PushAppSetup
 
@@ -55,7 +55,8 @@ def create(
     try:
         made = in_store(settings, work)
     except ApiError as error:
-        raise CommandFailed(f"{name}: {error.message}") from None
+        code = ExitCode.USAGE if error.code is ErrorCode.VALIDATION else ExitCode.FAILED
+        raise CommandFailed(f"{name}: {error.message}", code) from None
     if as_json:
         print_json(_view(made))
         return
@@ -108,7 +109,7 @@ def devices(
     from headrace.store.contract.push import DeviceFilter
 
     if (app_id is None) == (contact is None):
-        raise CommandFailed("Give the id of a push app, or --contact with that of a contact.")
+        raise usage("Give either the id of a push app or --contact with that of a contact.")
 
     async def work(store: Store) -> list[Device] | None:
         project_id = (await find_project(store, project)).id

@@ -169,6 +169,9 @@ def read_suppressions(lines: Iterable[str], rules: ImportRules) -> Iterator[List
         yield BadLine(LINES_MAX + 1, f"a file has at most {LINES_MAX} lines: split it")
 
 
+_NOT_CSV = "is not CSV: a quote is not closed, or text follows a closing quote"
+
+
 class _Broken(list[str]):
     """The message about a line that is no CSV."""
 
@@ -201,14 +204,15 @@ def _records(source: _Source, first: str) -> Iterator[tuple[int, Sequence[str]]]
 
     # Empty lines before the header.
     skipped = max(source.count - 1, 0)
-    reader = csv.reader(lines(), delimiter=delimiter)
+    # Lenient, text after a closing quote would become part of the address.
+    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
     while True:
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error:
-            yield skipped + reader.line_num, _Broken(["is not CSV: is a quote not closed?"])
+            yield skipped + reader.line_num, _Broken([_NOT_CSV])
             continue
         yield skipped + reader.line_num, cells
 
