@@ -126,6 +126,35 @@ def test_immediate_new_failure_is_not_replayed_for_ever(
     assert rows.state(again) == DeadLetterState.OPEN
 
 
+@pytest.mark.parametrize("is_passed", [True, False], ids=["passed", "not passed"])
+def test_dead_letter_that_commits_late_stays_open_or_is_counted(
+    session: StoreSession, rows: DeadLetterRows, *, is_passed: bool
+) -> None:
+    """On PostgreSQL it can have a number that the replay has passed already.
+
+    It was no part of what the replay was made of: it stays open, and the next replay takes it.
+    """
+    first, late, last = dead_events(session, rows, 3)
+    place = session.place
+    # Nobody sees what is not committed.
+    place.run_sql("UPDATE dead_letters SET project_id = 99 WHERE id = ?", late)
+    replay = create(session)
+    assert replay.total == 2
+    advance(session, replay, 2 if is_passed else 1)
+    place.run_sql("UPDATE dead_letters SET project_id = 1 WHERE id = ?", late)
+    finish(session, replay)
+
+    found = get(session, replay)
+    assert (found.status, found.total, found.done) == (
+        ReplayStatus.DONE,
+        *((2, 2) if is_passed else (3, 3)),
+    )
+    assert [rows.state(each) for each in (first, late, last)] == [1, not is_passed, 1]
+    if is_passed:
+        assert finish(session, create(session)) == 1
+        assert rows.state(late) == DeadLetterState.REPLAYED
+
+
 def test_empty_replay_is_done_at_once(session: StoreSession) -> None:
     replay = create(session)
 

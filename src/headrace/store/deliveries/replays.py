@@ -75,8 +75,11 @@ _PLACE = sql(
     "FROM replays "
     "WHERE id = $1 AND status = 'running' FOR UPDATE"
 )
+# What commits late, with a number below the last one, is replayed if the position has not passed
+# it: then there are more than were counted.
 _MOVE = sql(
-    "UPDATE replays SET position = $1, done = $2, status = $3, updated_us = $4 WHERE id = $5"
+    "UPDATE replays SET position = $1, done = $2, status = $3, updated_us = $4, "
+    "total = CASE WHEN total < $2 THEN $2 ELSE total END WHERE id = $5"
 )
 _OPEN_AFTER = (
     "FROM dead_letters AS d WHERE d.project_id = $1 AND d.state = 0 "

@@ -86,12 +86,8 @@ async def remove_belongings(
         deliveries: those of the events.
         keys: idempotency key and sequence of the events.
     """
-    counts = {
-        "deliveries": await remove_rows(tx, REMOVE_DELIVERIES, deliveries),
-        "delivery_attempts": await remove_rows(tx, REMOVE_ATTEMPTS, deliveries),
-    }
-    for kind, statement in REMOVE_DETAILS.items():
-        counts[kind] = await remove_rows(tx, statement, events)
+    # First: a duplicate locks the key before it is noted. So the note is either seen below, or
+    # finds no key.
     named = sorted(
         (lane_of_key(hashed), hashed, sequence)
         for hashed, sequence in (
@@ -100,9 +96,13 @@ async def remove_belongings(
             if key is not None
         )
     )
-    counts["keys"] = 0
+    counts = {"keys": 0}
     for statement in REMOVE_KEYS if named else ():
         counts["keys"] += await tx.run(statement, *columns_of(named, 3))
+    counts["deliveries"] = await remove_rows(tx, REMOVE_DELIVERIES, deliveries)
+    counts["delivery_attempts"] = await remove_rows(tx, REMOVE_ATTEMPTS, deliveries)
+    for kind, statement in REMOVE_DETAILS.items():
+        counts[kind] = await remove_rows(tx, statement, events)
     return counts
 
 
