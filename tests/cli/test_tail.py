@@ -38,6 +38,19 @@ def test_events_are_shown_as_they_come(server: RunningServer, tmp_path: Path) ->
     assert f'{sent["data"]["id"]}  order.paid  external_id=u2  {{"n": 1}}' in output
 
 
+def test_a_prefix_is_taken_and_what_no_name_can_be_is_refused(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    with tail(server, tmp_path / "errors", "--event", "sold.*", "--limit", "1") as process:
+        sent = server.ask("/events", {"event": "sold.out", "external_id": "u2"})
+        output, _ = process.communicate(timeout=20)
+    assert sent["data"]["id"] in output
+    env = {"HEADRACE_URL": server.url, "HEADRACE_KEY": server.key}
+    for wrong in ("Bad Name", "a*", "order*.x"):
+        refused = headrace("tail", "--event", wrong, env=env)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+
+
 def test_json_has_the_event_as_the_api_shows_it(server: RunningServer, tmp_path: Path) -> None:
     with tail(server, tmp_path / "errors", "--json", "--limit", "2") as process:
         ids = [

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from headrace.delivery.contract import FailureCause
 from headrace.domain.access.api_keys import Scope
 from headrace.domain.ids import sequence_of_id
+from headrace.store.automations.dead_letters import STEP_FAILED
+from headrace.store.contract.deliveries import StoreCause
 from tests.support.dead_letters import DeadLetterRows, rows_of_server
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.raw_http import Client, Response
@@ -123,6 +127,8 @@ def test_filters_and_pages(client: Client, project: Project, rows: DeadLetterRow
         ("cause=", "cause"),
         ("cause=" + "a" * 101, "cause"),
         ("cause=%25", "cause"),
+        ("cause=nope", "cause"),
+        ("cause=Rejected%20", "cause"),
         ("kind=both", "kind"),
         ("kind=PROCESSING", "kind"),
         ("kind=delivery&kind=processing", "kind"),
@@ -136,6 +142,17 @@ def test_hostile_filters_are_rejected(shared: Project, path: str, query: str, fi
     answer = shared.client().get(f"{path}?{query}")
     assert answer.status == 422
     assert answer.fields[0] == field
+
+
+def test_an_unknown_cause_is_answered_with_those_that_exist(client: Client) -> None:
+    answer = client.get("/dead-letters?cause=nope")
+    assert answer.status == 422
+    message = answer.json()["error"]["details"][0]["message"]
+    assert "rejected, gone" in message
+    for cause in (*FailureCause, *StoreCause, STEP_FAILED):
+        assert f"{cause.value if isinstance(cause, StrEnum) else cause}," in message
+        assert client.get(f"/dead-letters?cause={cause}").status == 200
+    assert client.get("/dead-letters?cause=StoreRowError").data == []
 
 
 def test_every_wrong_filter_is_named_at_once(client: Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import time
 from collections.abc import Iterator
 from typing import Annotated
@@ -13,7 +14,7 @@ import typer
 
 from headrace.cli.events.shown import event_line
 from headrace.cli.shared.durations import duration_us
-from headrace.cli.shared.failure import CommandFailed
+from headrace.cli.shared.failure import CommandFailed, usage
 from headrace.cli.shared.http_client import Client, Unreachable, ask, client_of, error_text
 from headrace.cli.shared.output import AsJson
 from headrace.cli.shared.settings import CLIENT, with_settings
@@ -25,6 +26,8 @@ RECONNECT_SECONDS = 1.0
 SILENCE_SECONDS_MAX = 45.0
 #: Kind of the message that leads those of a connection.
 CONNECTED = "connected"
+#: What can be the start of a name.
+_NAMES = re.compile(r"[a-z0-9_.]*(?:(?<=\.)\*)?|\*")
 #: Events that `--since` shows.
 EARLIER_MAX = 1000
 #: A line of the stream holds one event, with a payload of at most 1 MiB.
@@ -48,7 +51,9 @@ class Message(msgspec.Struct, frozen=True):
 @with_settings(*CLIENT)
 def tail(
     settings: Settings,
-    event: Annotated[str, typer.Option(help="Only names that start with this text.")] = "",
+    event: Annotated[
+        str, typer.Option(help="Only this name, prefix (order.*) or start of a name (order.).")
+    ] = "",
     limit: Annotated[
         int, typer.Option(min=0, help="Stop after this many events; 0 means never.")
     ] = 0,
@@ -64,6 +69,10 @@ def tail(
 
     Example: headrace tail --event order. --since 15m
     """
+    if event and _NAMES.fullmatch(event) is None:
+        raise usage(
+            f"--event must be a name, a prefix such as order.*, or its start, got {event!r}"
+        )
     client = client_of(settings, SILENCE_SECONDS_MAX)
     left = limit or None
     try:
@@ -122,7 +131,7 @@ def _show(data: bytes, prefix: str, *, as_json: bool) -> bool:
     members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     payload = bytes(members.pop("payload")).decode()
     event = {name: msgspec.json.decode(value) for name, value in members.items()}
-    if not str(event["event"]).startswith(prefix):
+    if not str(event["event"]).startswith(prefix.removesuffix("*")):
         return False
     one_line = payload.replace("\n", " ").replace("\r", " ")
     if as_json:

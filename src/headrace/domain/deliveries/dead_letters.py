@@ -16,8 +16,18 @@ from headrace.domain.json_text import Number
 
 KINDS = ("processing", "delivery", "automation")
 CAUSE_CHARACTERS_MAX = 100
-#: Causes of the closed lists, and names of Python's exceptions.
-CAUSE_PATTERN = r"[A-Za-z][A-Za-z0-9_.]*"
+#: Why deliveries, runs of automations and events fail for good. Processing has names of Python's
+#: exceptions besides.
+CAUSES = (
+    *("rejected", "gone", "redirected", "throttled", "server_error", "protocol_error"),
+    *("url_refused", "address_refused", "name_not_resolved", "connect_failed", "tls_failed"),
+    *("connection_lost", "deadline_exceeded", "secret_unusable", "secret_sealed"),
+    *("handler_raised", "handler_permanent", "handler_missing", "handler_died", "handler_stuck"),
+    *("internal", "worker_lost", "crash_loop", "poison"),
+    *("subscriber_disabled", "subscriber_deleted", "step_failed"),
+)
+#: A few names of exceptions are lower-case: those of `struct` and `zlib` are just `error`.
+CAUSE_PATTERN = rf"(?:{'|'.join(CAUSES)}|error|[A-Z][A-Za-z0-9_.]*)"
 REASON_CHARACTERS_MAX = 500
 PER_SECOND_DEFAULT = 100
 PER_SECOND_MAX = 1000
@@ -27,9 +37,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def check_cause(text: str) -> str:
-    """Return the text unchanged."""
+    """Return the text unchanged.
+
+    Raises:
+        ValueError: no dead letter can have this cause.
+    """
     if len(text) > CAUSE_CHARACTERS_MAX or _CAUSE.fullmatch(text) is None:
-        message = "must be a cause such as deadline_exceeded"
+        known = ", ".join(CAUSES)
+        message = f"must be one of {known}, or the name of an error such as StoreRowError"
         raise ValueError(message)
     return text
 
