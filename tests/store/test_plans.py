@@ -813,6 +813,15 @@ def test_a_missing_index_would_be_noticed(filled: Place) -> None:
     assert tables_walked(filled, missing, "'x'") == {"contacts"}
 
 
+def test_look_back_reads_only_events_of_the_contact(filled: Place) -> None:
+    statement, values = STATEMENTS["inputs.look_back"]
+    if isinstance(filled, PostgresPlace):
+        steps = explain(filled.url, statement.postgres, values, "force_custom_plan")
+        assert any("contact_id = 'c1'" in step.get("Index Cond", "") for step in steps)
+    else:
+        assert "events_resolved_contact" in indexes_in_order(filled, statement, values)
+
+
 def test_due_rows_are_found_in_order_without_sorting(filled: Place) -> None:
     statement, values = STATEMENTS["retention.find_events"]
     if isinstance(filled, PostgresPlace):

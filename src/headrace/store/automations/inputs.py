@@ -11,9 +11,10 @@ from headrace.domain.events.event import Source, StoredEvent
 from headrace.domain.ids import uuid_text
 from headrace.domain.json_text import Number
 from headrace.store.contract.processing import SystemEvent
-from headrace.store.engine.dialect import sql
+from headrace.store.engine.dialect import sql, to_sqlite
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Transaction
+from headrace.store.events.parts import from_parts, part_of
 from headrace.store.events.stored_events import COLUMNS, stored_event
 
 #: Events that one look-back reads at most.
@@ -30,7 +31,15 @@ LOOK_BACK = sql(
     "JOIN stored_events e ON e.lane = o.lane AND e.sequence = o.sequence "
     "WHERE o.project_id = $1 AND o.contact_id = $2 AND o.contact_id IS NOT NULL "
     "AND o.sequence > $3 AND o.status = 3 AND e.event = ANY($4::text[]) "
-    "ORDER BY o.sequence LIMIT $5"
+    "ORDER BY o.sequence LIMIT $5",
+    # An event has a part once it is processed.
+    sqlite=to_sqlite(
+        f"SELECT {COLUMNS} FROM {from_parts('stored_events', 'e')} "
+        f"WHERE p.part >= {part_of('$3')} AND e.project_id = $1 AND e.resolved_contact_id = $2 "
+        "AND e.resolved_contact_id IS NOT NULL "
+        "AND e.sequence > $3 AND e.status = 3 AND e.event = ANY($4::text[]) "
+        "ORDER BY p.part, e.sequence LIMIT $5"
+    ),
 )
 
 
