@@ -277,11 +277,11 @@ def test_event_during_the_stop_of_a_run_counts_after_the_retry(
     shop.send()
     with monkeypatch.context() as bug:
 
-        async def apply_timer(*_: Any) -> None:
+        async def apply_timers(*_: Any) -> None:
             raise BrokenError("a bug")
 
-        bug.setattr("headrace.store.automations.work.apply_timer", apply_timer)
-        assert applying.apply_timer is not apply_timer
+        bug.setattr("headrace.store.automations.work.apply_timers", apply_timers)
+        assert applying.apply_timers is not apply_timers
         fail_for_good(shop)
     shop.send("stop")
     (letter,) = dead_letters(shop)

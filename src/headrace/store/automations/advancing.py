@@ -8,6 +8,7 @@ which is then applied again, or as after it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import msgspec
 
@@ -29,85 +30,36 @@ from headrace.domain.contacts.contact import Contact
 from headrace.store.automations.controls import Control, read_control
 from headrace.store.automations.dead_letters import STEP_FAILED, DeadLetterIds, Failure, bury_run
 from headrace.store.automations.effects import Effects
+from headrace.store.automations.held_runs import HeldRun, HeldRuns
 from headrace.store.automations.inputs import look_back
+from headrace.store.automations.later_writes import LaterWrites
+from headrace.store.automations.people import People, Person
 from headrace.store.automations.run_events import RunEvents, events_of
-from headrace.store.automations.run_rows import (
-    COLUMNS,
-    due_us_of,
-    key_of,
-    read_state,
-    run_row,
-    state_text,
-)
+from headrace.store.automations.run_rows import due_us_of, key_of
 from headrace.store.automations.version_cache import VersionCache
 from headrace.store.automations.views import read_run_policies, read_view
-from headrace.store.contacts.contact_writes import by_id
-from headrace.store.contacts.identifiers import ids_of
 from headrace.store.contract.automations import NOTES_MAX, RunRow
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Transaction
 
-#: Open runs of one contact that one event is applied to.
-OPEN_RUNS_READ_MAX = 10_000
 #: Rounds of one decision, far above what a definition of 200 steps can need.
 ROUNDS_MAX = 2000
 #: How often a run looks at the message that it waits for: seldom once it has waited long.
 POLL_US_MIN, POLL_US_MAX = 200_000, 60_000_000
 
-OPEN_OF_CONTACT = sql(
-    "SELECT started_us, id, automation_id, version, entry_key FROM automation_runs "
-    "WHERE contact_id = ANY($1::text[]) AND due_us IS NOT NULL LIMIT $2"
-)
-HOLD_RUN = sql(
-    f"SELECT {COLUMNS}, state, notes FROM automation_runs WHERE lane = $1 AND id = $2 FOR UPDATE"
-)
-_INSERT_RUN = sql(
-    f"INSERT INTO automation_runs (lane, {COLUMNS}, state, notes) "
-    f"VALUES ({', '.join(f'${n}' for n in range(1, len(COLUMNS.split(', ')) + 4))})"
-)
-_UPDATE_RUN = sql(
-    "UPDATE automation_runs SET status = $3, reason = $4, outcome = $5, at_step = $6, state = $7, "
-    "due_us = $8, notes = $9, finished_us = $10, attempt = 0, error = NULL, first_failed_us = NULL "
-    "WHERE lane = $1 AND id = $2"
-)
 _NOTE = sql(
     "INSERT INTO automation_notes (lane, run_id, number, at_us, reason, step_key, sentence) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7)"
 )
 
 
-class HeldRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run whose row is locked until the end of the transaction."""
-
-    row: RunRow
-    run: Run
-    #: How many notes it has.
-    notes: int
-    #: Not stored yet: it begins in this transaction.
-    is_new: bool = False
-
-
-class OpenRun(msgspec.Struct, frozen=True):
-    """An open run of a contact, as it was when the event was read."""
-
-    id: str
-    automation_id: str
-    version: int
-    entry_key: str
-
-
-class Person(msgspec.Struct, frozen=True, kw_only=True):
-    """The contact of an event or run now, and all ids that lead to it."""
-
-    #: None: it was deleted, or there never was one.
-    contact: Contact | None
-    ids: tuple[str, ...]
-
-
 class RunAdvancer:
-    """Advances runs in one transaction; what it has read so far is kept until its end."""
+    """Advances runs in one transaction; what it has read so far is kept until its end.
+
+    It is a context: runs, notes and other rows are written when it ends without an error.
+    """
 
     def __init__(
         self,
@@ -128,22 +80,28 @@ class RunAdvancer:
         self._events = RunEvents(tx, system_events, now_us)
         self._policies: dict[int, RunPolicies] = {}
         self._controls: dict[str, Control] = {}
-        # Until an effect may have changed contacts, or a run was stored.
-        self._people: dict[tuple[int, str], Person] = {}
-        self._open: dict[tuple[str, ...], list[OpenRun]] = {}
+        self.people = People(tx)
+        self.held = HeldRuns(tx)
+        #: For rows that nothing reads in this transaction.
+        self.later = LaterWrites(tx)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            await self.held.write()
+            await self.later.write()
 
     async def hold(self, run_id: str) -> HeldRun | None:
         """Lock a run until the end of the transaction."""
-        row = await self.tx.row(HOLD_RUN, *key_of(run_id))
-        if row is None:
-            return None
-        return HeldRun(row=run_row(row), run=read_state(row[-2]), notes=row[-1])
+        return await self.held.hold(run_id)
 
     async def advance(self, held: HeldRun, item: Input) -> HeldRun | None:
         """Apply an input; returns the run after it."""
         row = held.row
         version = await self.versions.get(self.tx, row.automation_id, row.version)
-        person = await self.person(row.project_id, row.contact_id)
+        person = await self.people.person(row.project_id, row.contact_id)
         if person.contact is None:
             item = Cancel(reason=RunReason.CONTACT_DELETED, at_us=self.now_us)
             person = msgspec.structs.replace(person, contact=_nobody(row))
@@ -187,12 +145,12 @@ class RunAdvancer:
                 result = await effects.perform(effect, decision.run)
                 unsent += [] if result is None else [result]
             if decision.effects:
-                self._people.clear()
+                self.people.forget(person.contact.id)
             following = await self._following(decision, person, project_id, unsent)
             if following is None:
                 return await self.store(held, decision.run, notes)
             if decision.effects:
-                person = await self.person(project_id, person.contact.id)
+                person = await self.people.person(project_id, person.contact.id)
                 if person.contact is None:
                     return await self.store(held, decision.run, notes)
             decision = await self._decide(decision.run, version, following, person)
@@ -220,10 +178,8 @@ class RunAdvancer:
 
     async def store(self, held: HeldRun, run: Run, notes: Sequence[Note]) -> HeldRun:
         """Store a run, with the time at which it is looked at next."""
-        key = key_of(run.id)
         kept = notes[: max(0, NOTES_MAX - held.notes)]
         due_us = due_us_of(run, self._poll_us(run))
-        self._open.clear()
         row = msgspec.structs.replace(
             held.row,
             status=run.status,
@@ -232,31 +188,22 @@ class RunAdvancer:
             at_step=run.at_step,
             due_us=due_us,
             finished_us=run.finished_us,
+            attempt=0,
+            error=None,
         )
-        if held.is_new:
-            values = (getattr(row, name) for name in COLUMNS.split(", "))
-            plain = (str(value) if isinstance(value, str) else value for value in values)
-            await self.tx.run(_INSERT_RUN, key[0], *plain, state_text(run), len(kept))
-        elif run != held.run or kept or due_us != held.row.due_us or held.row.attempt:
-            await self.tx.run(
-                _UPDATE_RUN,
-                *key,
-                run.status.value,
-                None if run.reason is None else run.reason.value,
-                None if run.outcome is None else run.outcome.value,
-                *(run.at_step, state_text(run), due_us, held.notes + len(kept), run.finished_us),
-            )
-        rows = [
-            (*key, held.notes + n, note.at_us, note.reason.value, note.step_key, note.sentence)
-            for n, note in enumerate(kept)
-        ]
-        if rows:
-            await self.tx.run_many(_NOTE, rows)
+        after = HeldRun(row=row, run=run, notes=held.notes + len(kept), is_new=held.is_new)
+        if held.is_new or after != held:
+            after = self.held.put(after)
+            self.people.stored(row)
+        key = key_of(run.id)
+        for number, note in enumerate(kept, held.notes):
+            text = (note.at_us, note.reason, note.step_key, note.sentence)
+            self.later.add(_NOTE, *key, number, *text)
         if run.status is RunStatus.FAILED and held.row.due_us is not None:
             await self._bury(held.row, run, notes)
         was_open = held.row.due_us is not None
         await self.report(row, run.depth, is_new=held.is_new, was_open=was_open)
-        return HeldRun(row=row, run=run, notes=held.notes + len(kept))
+        return after
 
     async def report(self, row: RunRow, depth: int, *, is_new: bool, was_open: bool) -> None:
         """Write the events about a change of a run that the project has asked for.
@@ -272,7 +219,7 @@ class RunAdvancer:
         for name in names:
             contact = None
             if name in wanted:
-                contact = (await self.person(row.project_id, row.contact_id)).contact
+                contact = (await self.people.person(row.project_id, row.contact_id)).contact
             if contact is not None:
                 await self._events.insert(name, row, contact, depth)
 
@@ -305,28 +252,6 @@ class RunAdvancer:
         return self.now_us + min(max(waited_us // 4, POLL_US_MIN), POLL_US_MAX)
 
     # Reads.
-
-    async def person(self, project_id: int, contact_id: str | None) -> Person:
-        """The contact of that id now, and all ids that lead to it."""
-        if contact_id is None:
-            return Person(contact=None, ids=())
-        found = self._people.get((project_id, contact_id))
-        if found is None:
-            contact = await by_id(self.tx, project_id, contact_id)
-            ids = (contact_id,) if contact is None else await ids_of(self.tx, contact.id)
-            found = self._people[project_id, contact_id] = Person(contact=contact, ids=tuple(ids))
-        return found
-
-    async def open_runs(self, person: Person) -> list[OpenRun]:
-        """Open runs of a contact, oldest first."""
-        if not person.ids:
-            return []
-        found = self._open.get(person.ids)
-        if found is None:
-            rows = await self.tx.rows(OPEN_OF_CONTACT, list(person.ids), OPEN_RUNS_READ_MAX)
-            found = [OpenRun(*row[1:]) for row in sorted(tuple(row) for row in rows)]
-            self._open[person.ids] = found
-        return found
 
     async def control_of(self, automation_id: str) -> Control:
         """What the operator wants of the runs of an automation."""

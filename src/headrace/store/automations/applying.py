@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headrace.domain.automations.running.inputs import (
     Cancel,
     ContactChanged,
@@ -15,34 +17,71 @@ from headrace.domain.automations.running.runs import Event, Wait, stable_id
 from headrace.domain.automations.running.states import RunStatus, WaitKind, WaitStatus
 from headrace.domain.contacts.contact import CONTACT_UPDATED
 from headrace.domain.ids import received_us_of
-from headrace.store.automations.advancing import HeldRun, OpenRun, RunAdvancer
+from headrace.store.automations.advancing import RunAdvancer
 from headrace.store.automations.controls import PARK
-from headrace.store.automations.inputs import find_event
+from headrace.store.automations.held_runs import HeldRun
+from headrace.store.automations.inputs import find_events
 from headrace.store.automations.message_results import result_of
+from headrace.store.automations.people import OpenRun, Person
 from headrace.store.automations.run_rows import key_of
 from headrace.store.automations.starts import RunStarter
 from headrace.store.contract.automations import InboxEvent
+from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.events.queue_reads import OLDEST
 from headrace.store.messages.message_rows import find_message
 
-_TAKE = sql("DELETE FROM automation_inbox WHERE lane = $1 AND sequence = $2")
+TAKE = sql(
+    "DELETE FROM automation_inbox WHERE (lane, sequence) IN "
+    "(SELECT k.lane, k.sequence FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence)) "
+    "RETURNING lane, sequence"
+)
 OLDEST_OF_CONTACT = sql(
     "SELECT min(sequence) FROM automation_inbox WHERE contact_id = ANY($1::text[]) "
     "AND due_us IS NOT NULL AND starts_only = 0"
 )
 
 
-async def apply_event(runs: RunAdvancer, starter: RunStarter, item: InboxEvent) -> None:
-    """Apply an event to the open runs of its contact, then start runs with it."""
-    if not await runs.tx.run(_TAKE, item.lane, item.sequence):
-        return
-    event = await find_event(runs.tx, item.lane, item.sequence)
-    if event is None:
-        return
-    person = await runs.person(item.project_id, item.contact_id)
+async def apply_events(runs: RunAdvancer, starter: RunStarter, items: Sequence[InboxEvent]) -> None:
+    """Apply each event to the open runs of its contact, then start runs with it.
+
+    What all of them need is read first, with a few statements: the number of statements does not
+    grow with that of events.
+    """
+    keys = columns_of(sorted((item.lane, item.sequence) for item in items), 2)
+    taken = {(lane, sequence) for lane, sequence in await runs.tx.rows(TAKE, *keys)}
+    events = await find_events(runs.tx, taken)
+    # Another process may have removed some.
+    found = [(item, event) for item in items if (event := events.get(item.sequence)) is not None]
+    await runs.people.read((item.project_id, item.contact_id) for item, _ in found)
+    people = [await runs.people.person(item.project_id, item.contact_id) for item, _ in found]
+    await runs.people.read_open_runs(people)
+    await runs.held.read(await _runs_to_hold(runs, found, people))
+    await starter.read(found, people)
+    for item, event in found:
+        await _apply_event(runs, starter, item, event)
+
+
+async def _runs_to_hold(
+    runs: RunAdvancer, found: Sequence[tuple[InboxEvent, Event]], people: Sequence[Person]
+) -> set[str]:
+    """Ids of the open runs that wait for one of the events."""
+    ids: set[str] = set()
+    for (item, event), person in zip(found, people, strict=True):
+        if not item.starts_only:
+            for run in await runs.people.open_runs(person):
+                version = await runs.versions.get(runs.tx, run.automation_id, run.version)
+                if event.name in version.awaited_names:
+                    ids.add(run.id)
+    return ids
+
+
+async def _apply_event(
+    runs: RunAdvancer, starter: RunStarter, item: InboxEvent, event: Event
+) -> None:
+    person = await runs.people.person(item.project_id, item.contact_id)
     if not item.starts_only:
-        for run in await runs.open_runs(person):
+        for run in await runs.people.open_runs(person):
             await _apply(runs, run, event)
     # Runs that the event has ended do not keep another one from starting.
     await starter.start_all(item, event, person)
@@ -62,7 +101,16 @@ async def _apply(runs: RunAdvancer, run: OpenRun, event: Event) -> None:
         await runs.advance(held, ContactChanged())
 
 
-async def apply_timer(runs: RunAdvancer, run_id: str) -> None:
+async def apply_timers(runs: RunAdvancer, run_ids: Sequence[str]) -> None:
+    """Advance runs that are due; what all of them need is read first, with a few statements."""
+    await runs.held.read(run_ids)
+    held = [await runs.hold(each) for each in run_ids]
+    await runs.people.read((each.row.project_id, each.row.contact_id) for each in held if each)
+    for each in run_ids:
+        await _apply_timer(runs, each)
+
+
+async def _apply_timer(runs: RunAdvancer, run_id: str) -> None:
     """Advance a run that is due."""
     held = await runs.hold(run_id)
     if held is None or held.row.due_us is None or held.row.due_us > runs.now_us:
@@ -92,7 +140,7 @@ async def apply_timer(runs: RunAdvancer, run_id: str) -> None:
 
 async def is_there(runs: RunAdvancer, held: HeldRun) -> bool:
     """Whether the contact of a run was not deleted."""
-    person = await runs.person(held.row.project_id, held.row.contact_id)
+    person = await runs.people.person(held.row.project_id, held.row.contact_id)
     return person.contact is not None
 
 
@@ -113,7 +161,7 @@ async def _oldest(runs: RunAdvancer, held: HeldRun, wait: Wait) -> int | None:
     if wait.kind is not WaitKind.EVENT and not exits:
         return None
     queued_us = await runs.tx.value(OLDEST, held.row.project_id)
-    person = await runs.person(held.row.project_id, held.row.contact_id)
+    person = await runs.people.person(held.row.project_id, held.row.contact_id)
     sequence = await runs.tx.value(OLDEST_OF_CONTACT, list(person.ids))
     found = [queued_us, None if sequence is None else received_us_of(sequence)]
     return min((each for each in found if each is not None), default=None)

@@ -11,6 +11,7 @@ from headrace.domain.events.event import Source, StoredEvent
 from headrace.domain.ids import uuid_text
 from headrace.domain.json_text import Number
 from headrace.store.contract.processing import SystemEvent
+from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql, to_sqlite
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Transaction
@@ -25,6 +26,10 @@ CAUSED_BY = "caused_by"
 DEPTH_MAX = 1000
 
 EVENT = sql(f"SELECT {COLUMNS} FROM stored_events e WHERE e.lane = $1 AND e.sequence = $2")
+EVENTS = sql(
+    f"SELECT {COLUMNS} FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
+    "JOIN stored_events e ON e.lane = k.lane AND e.sequence = k.sequence"
+)
 # For each id that leads to the contact, since an index orders the events of each separately.
 LOOK_BACK = sql(
     f"SELECT {COLUMNS} FROM event_states o "
@@ -67,10 +72,11 @@ def _depth(payload: dict[str, Any]) -> int:
     return min(int(depth[:9]), DEPTH_MAX)
 
 
-async def find_event(tx: Transaction, lane: int, sequence: int) -> Event | None:
-    """One event, None when it is no longer kept."""
-    row = await tx.row(EVENT, lane, sequence)
-    return None if row is None else event_of(stored_event(row))
+async def find_events(tx: Transaction, keys: Iterable[tuple[int, int]]) -> dict[int, Event]:
+    """Events by sequence, given lane and sequence of each; without those that are gone."""
+    rows = await tx.rows(EVENTS, *columns_of(sorted(keys), 2))
+    found = [event_of(stored_event(row)) for row in rows]
+    return {event.sequence: event for event in found}
 
 
 async def look_back(

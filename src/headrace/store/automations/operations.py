@@ -93,13 +93,13 @@ class RunOperations:
 
         async def work(tx: Transaction) -> bool:
             now_us = self._clock_us()
-            runs = self._advancer(tx, now_us)
-            held = await runs.hold(run_id)
-            if held is None or held.row.project_id != project_id:
-                return False
-            if held.row.due_us is None:
-                raise NotEligibleError("The run has ended.")
-            await runs.advance(held, _cancel(reason, now_us))
+            async with self._advancer(tx, now_us) as runs:
+                held = await runs.hold(run_id)
+                if held is None or held.row.project_id != project_id:
+                    return False
+                if held.row.due_us is None:
+                    raise NotEligibleError("The run has ended.")
+                await runs.advance(held, _cancel(reason, now_us))
             await _audit_run(tx, now_us, actor, held.row, RunAction.CANCEL, reason)
             return True
 
@@ -125,23 +125,23 @@ class RunOperations:
 
         async def work(tx: Transaction) -> bool:
             now_us = self._clock_us()
-            runs = self._advancer(tx, now_us)
-            held = await runs.hold(run_id)
-            if held is None or held.row.project_id != project_id:
-                return False
-            if held.row.status is not RunStatus.FAILED:
-                message = f"Only a failed run can be retried; this one is {held.row.status}."
-                raise NotEligibleError(message)
-            version = await runs.versions.get(tx, held.row.automation_id, held.row.version)
-            problem = retry_problem(held.run, version, from_step)
-            if problem is not None:
-                message = f"{problem[0].upper()}{problem[1:]}."
-                raise NotEligibleError(message)
-            await close_of_runs(tx, [run_id], now_us, actor=actor, reason=None)
-            await retry_runs(tx, [run_id], now_us)
-            again = await runs.hold(run_id)
-            assert again is not None
-            await runs.advance(again, Retry(at_us=now_us, from_step=from_step))
+            async with self._advancer(tx, now_us) as runs:
+                held = await runs.hold(run_id)
+                if held is None or held.row.project_id != project_id:
+                    return False
+                if held.row.status is not RunStatus.FAILED:
+                    message = f"Only a failed run can be retried; this one is {held.row.status}."
+                    raise NotEligibleError(message)
+                version = await runs.versions.get(tx, held.row.automation_id, held.row.version)
+                problem = retry_problem(held.run, version, from_step)
+                if problem is not None:
+                    message = f"{problem[0].upper()}{problem[1:]}."
+                    raise NotEligibleError(message)
+                await close_of_runs(tx, [run_id], now_us, actor=actor, reason=None)
+                await retry_runs(tx, [run_id], now_us)
+                again = await runs.hold(run_id)
+                assert again is not None
+                await runs.advance(again, Retry(at_us=now_us, from_step=from_step))
             await _audit_run(tx, now_us, actor, held.row, RunAction.RETRY, reason)
             return True
 
@@ -297,12 +297,13 @@ class RunOperations:
 
         async def cancel(tx: Transaction) -> int:
             now_us, done = self._clock_us(), 0
-            runs = self._advancer(tx, now_us)
-            for run_id in ids:
-                held = await runs.hold(run_id)
-                if held is not None and held.row.due_us is not None:
-                    await runs.advance(held, _cancel(reason, now_us))
-                    done += 1
+            async with self._advancer(tx, now_us) as runs:
+                await runs.held.read(ids)
+                for run_id in ids:
+                    held = await runs.hold(run_id)
+                    if held is not None and held.row.due_us is not None:
+                        await runs.advance(held, _cancel(reason, now_us))
+                        done += 1
             return done
 
         async def retry(tx: Transaction) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -19,24 +18,34 @@ from headrace.domain.automations.running.starting import (
     decide_start,
     entry_key,
 )
+from headrace.domain.automations.running.version import Version
 from headrace.domain.automations.running.view import RunPolicies
 from headrace.domain.events.event import Source
 from headrace.domain.events.identity import contact_lane
-from headrace.store.automations.advancing import HeldRun, Person, RunAdvancer
+from headrace.store.automations.advancing import RunAdvancer
+from headrace.store.automations.held_runs import HeldRun
+from headrace.store.automations.people import Person
 from headrace.store.automations.run_rows import key_of, read_state
 from headrace.store.automations.views import read_view
 from headrace.store.contract.automations import InboxEvent, RunRow
+from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 
 STARTERS = sql(
     "SELECT id, status, version, active_since_us FROM automations "
     "WHERE project_id = $1 AND trigger_event = $2 ORDER BY created_us"
 )
-_EXISTS = sql("SELECT 1 FROM automation_runs WHERE lane = $1 AND id = $2")
+EXISTING = sql(
+    "SELECT r.id FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "
+    "JOIN automation_runs r ON r.lane = k.lane AND r.id = k.id"
+)
 _STATE = sql("SELECT state FROM automation_runs WHERE lane = $1 AND id = $2")
-ENTRY = sql(
-    "SELECT last_start_us FROM automation_entries WHERE lane = $1 AND contact_id = $2 "
-    "AND automation_id = $3 AND entry_key = $4"
+ENTRIES = sql(
+    "SELECT e.contact_id, e.automation_id, e.entry_key, e.last_start_us "
+    "FROM unnest($1::smallint[], $2::text[], $3::text[], $4::text[]) "
+    "AS k (lane, contact_id, automation_id, entry_key) JOIN automation_entries e "
+    "ON e.lane = k.lane AND e.contact_id = k.contact_id "
+    "AND e.automation_id = k.automation_id AND e.entry_key = k.entry_key"
 )
 _ENTER = sql(
     "INSERT INTO automation_entries (lane, contact_id, automation_id, entry_key, project_id, "
@@ -70,8 +79,19 @@ HOUR_MINUTES = 60
 START_WAIT_US = 24 * HOUR_MINUTES * MINUTE_US
 
 
+class Starter(msgspec.Struct, frozen=True):
+    """An automation that an event may start, as the transaction has read it."""
+
+    id: str
+    status: AutomationStatus
+    #: Of the newest version.
+    number: int
+    #: Events that were received earlier start no run; None: it is not active.
+    active_since_us: int | None
+
+
 class RunStarter:
-    """Starts runs in one transaction.
+    """Starts runs in one transaction, with events that `read` was given.
 
     Args:
         runs: of the same transaction.
@@ -82,45 +102,77 @@ class RunStarter:
         self._tx = runs.tx
         #: Runs that were started.
         self.started = 0
+        #: By project and event name.
+        self._starters: dict[tuple[int, str], list[Starter]] = {}
+        #: Ids of runs that have begun before.
+        self._existing: set[str] = set()
+        #: Time of the last start, by contact, automation and entry key.
+        self._entries: dict[tuple[str, str, str], int] = {}
+
+    async def read(
+        self, found: Sequence[tuple[InboxEvent, Event]], people: Sequence[Person]
+    ) -> None:
+        """Read what decides about the starts of events, with a few statements for all.
+
+        Args:
+            people: the contact of each event, in the same order.
+        """
+        run_ids: list[str] = []
+        entries: set[tuple[int, str, str, str]] = set()
+        for (item, event), person in zip(found, people, strict=True):
+            for starter in await self._starters_of(item.project_id, event.name):
+                run_ids.append(stable_id(starter.id, event.id))
+                version = await self._runs.versions.get(self._tx, starter.id, starter.number)
+                key = _key_of(version, event)
+                if key is not None:
+                    entries |= {
+                        (contact_lane(item.project_id, each), each, starter.id, key)
+                        for each in person.ids
+                    }
+        if run_ids:
+            keys = columns_of(sorted(map(key_of, run_ids)), 2)
+            self._existing = {row[0] for row in await self._tx.rows(EXISTING, *keys)}
+        if entries:
+            rows = await self._tx.rows(ENTRIES, *columns_of(sorted(entries), 4))
+            self._entries = {tuple(key): last_start_us for *key, last_start_us in rows}
+
+    async def _starters_of(self, project_id: int, event_name: str) -> list[Starter]:
+        found = self._starters.get((project_id, event_name))
+        if found is None:
+            rows = await self._tx.rows(STARTERS, project_id, event_name)
+            found = [
+                Starter(automation_id, AutomationStatus(status), number, since_us)
+                for automation_id, status, number, since_us in rows
+            ]
+            self._starters[project_id, event_name] = found
+        return found
 
     async def start_all(self, item: InboxEvent, event: Event, person: Person) -> None:
         """Start a run of each automation that the event starts."""
-        starters = await self._tx.rows(STARTERS, item.project_id, event.name)
+        starters = await self._starters_of(item.project_id, event.name)
         if starters:
             event = await self._with_depth(event)
-        found = [await self._start(row, item, event, person) for row in starters]
+        found = [await self._start(each, item, event, person) for each in starters]
         again_us = min((each for each in found if each is not None), default=None)
         if again_us is not None:
             values = (item.lane, item.sequence, item.project_id, item.contact_id, again_us)
             await self._tx.run(_WAIT, *values)
 
     async def _start(
-        self, row: Sequence[Any], item: InboxEvent, event: Event, person: Person
+        self, starter: Starter, item: InboxEvent, event: Event, person: Person
     ) -> int | None:
         """Start a run or record why not; returns when to try again for the limit of an hour."""
-        automation_id, status, number, since_us = row
-        run_id = stable_id(automation_id, event.id)
-        if await self._tx.value(_EXISTS, *key_of(run_id)) is not None:
+        run_id = stable_id(starter.id, event.id)
+        if run_id in self._existing:
             # The event was replayed.
             return None
-        version = await self._runs.versions.get(self._tx, automation_id, number)
+        version = await self._runs.versions.get(self._tx, starter.id, starter.number)
         policies = await self._runs.policies_of(item.project_id)
         view = None
         if person.contact is not None:
             view = await read_view(self._tx, person.contact, version, policies)
-        is_active = status == AutomationStatus.PAUSED or (
-            since_us is not None and event.received_us >= since_us
-        )
         trigger = version.definition.trigger
-        context = await self._context(
-            AutomationStatus(status) if is_active else AutomationStatus.DRAFT,
-            automation_id,
-            entry_key(trigger, event) if trigger.reentry.mode != ReentryMode.EVERY_EVENT else None,
-            policies,
-            item.project_id,
-            person,
-            one_active=trigger.reentry.mode == ReentryMode.ONE_ACTIVE,
-        )
+        context = await self._context(starter, version, event, policies, person)
         decision = decide_start(trigger, event, view, context)
         limit = policies.automation_start_limit_per_hour
         again_us = None
@@ -133,7 +185,7 @@ class RunStarter:
             decision = decide_start(trigger, event, view, context)
         if not decision.started or person.contact is None:
             if decision.note.reason is not RunReason.FILTER_NOT_MET:
-                await self._reject(automation_id, number, item, event, decision.note)
+                self._reject(starter, item, event, decision.note)
             return None
         self.started += 1
         if limit is not None:
@@ -142,16 +194,17 @@ class RunStarter:
             await self._tx.run(_FORGET_STARTS, item.project_id, minute - 2 * HOUR_MINUTES)
         contact_id = person.contact.id
         if context.entry is not None or trigger.reentry.mode != ReentryMode.EVERY_EVENT:
+            key = (contact_id, starter.id, decision.entry_key)
             lane = contact_lane(item.project_id, contact_id)
-            entry = (lane, contact_id, automation_id, decision.entry_key)
-            await self._tx.run(_ENTER, *entry, item.project_id, event.received_us)
+            self._runs.later.add(_ENTER, lane, *key, item.project_id, event.received_us)
+            self._entries[key] = event.received_us
         assert view is not None
         first = begin(version, run_id, event, view)
         made = RunRow(
             id=run_id,
             project_id=item.project_id,
-            automation_id=automation_id,
-            version=number,
+            automation_id=starter.id,
+            version=starter.number,
             contact_id=contact_id,
             entry_key=decision.entry_key,
             event_lane=item.lane,
@@ -182,44 +235,41 @@ class RunStarter:
 
     async def _context(
         self,
-        status: AutomationStatus,
-        automation_id: str,
-        key: str | None,
+        starter: Starter,
+        version: Version,
+        event: Event,
         policies: RunPolicies,
-        project_id: int,
         person: Person,
-        *,
-        one_active: bool,
     ) -> StartContext:
-        open_runs = await self._runs.open_runs(person)
-        entry = None
+        open_runs = await self._runs.people.open_runs(person)
+        entry, key = None, _key_of(version, event)
         if key is not None:
-            last: int | None = None
-            for each in person.ids:
-                lane = contact_lane(project_id, each)
-                found = await self._tx.value(ENTRY, lane, each, automation_id, key)
-                last = found if last is None else max(last, found or last)
+            starts = (self._entries.get((each, starter.id, key)) for each in person.ids)
+            last = max((each for each in starts if each is not None), default=None)
             is_open = any(
-                run.automation_id == automation_id and run.entry_key == key for run in open_runs
+                run.automation_id == starter.id and run.entry_key == key for run in open_runs
             )
+            one_active = version.definition.trigger.reentry.mode == ReentryMode.ONE_ACTIVE
             # An open run counts for `one_active` also if its entry was forgotten.
             if last is not None or (one_active and is_open):
                 entry = Entry(last_start_us=last or 0, has_open_run=is_open)
+        since_us = starter.active_since_us
+        is_active = starter.status is AutomationStatus.PAUSED or (
+            since_us is not None and event.received_us >= since_us
+        )
         return StartContext(
-            status=status,
+            status=starter.status if is_active else AutomationStatus.DRAFT,
             entry=entry,
             open_runs_of_contact=len(open_runs),
             open_runs_per_contact_max=policies.open_runs_per_contact_max,
             automation_depth_max=policies.automation_depth_max,
         )
 
-    async def _reject(
-        self, automation_id: str, number: int, item: InboxEvent, event: Event, note: Note
-    ) -> None:
-        await self._tx.run(
+    def _reject(self, starter: Starter, item: InboxEvent, event: Event, note: Note) -> None:
+        self._runs.later.add(
             _REJECT,
-            *(item.lane, item.sequence, automation_id, item.project_id, number),
-            *(item.contact_id, event.id, note.reason.value, note.sentence, note.at_us),
+            *(item.lane, item.sequence, starter.id, item.project_id, starter.number),
+            *(item.contact_id, event.id, note.reason, note.sentence, note.at_us),
         )
 
     async def _with_depth(self, event: Event) -> Event:
@@ -233,3 +283,11 @@ class RunStarter:
         if text is None:
             return event
         return msgspec.structs.replace(event, depth=read_state(text).depth + 1)
+
+
+def _key_of(version: Version, event: Event) -> str | None:
+    """The key by which starts of a contact are limited; None: every event starts a run."""
+    trigger = version.definition.trigger
+    if trigger.reentry.mode == ReentryMode.EVERY_EVENT:
+        return None
+    return entry_key(trigger, event)

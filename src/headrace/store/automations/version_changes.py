@@ -139,8 +139,8 @@ class RunMigrations:
         async def work(tx: Transaction) -> int:
             moves = await self._moves(tx, automation_id, wanted)
             version = await self._versions.get(tx, automation_id, wanted.to_version)
-            runs = self._advancer(tx, self._clock_us())
-            done = [await _move(runs, each, wanted, version, moves) for each in ids]
+            async with self._advancer(tx, self._clock_us()) as runs:
+                done = [await _move(runs, each, wanted, version, moves) for each in ids]
             if any(done):
                 await bump_names(tx)
             return sum(done)
@@ -188,7 +188,7 @@ async def _move(
         return False
     if migration_problem(held.run, version, target) is not None:
         return False
-    person = await runs.person(held.row.project_id, held.row.contact_id)
+    person = await runs.people.person(held.row.project_id, held.row.contact_id)
     if person.contact is None:
         return False
     view = await runs.view(person.contact, version, held.run)

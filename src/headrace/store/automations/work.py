@@ -18,7 +18,7 @@ from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.states import RunStatus
 from headrace.faults import fail_point
 from headrace.store.automations.advancing import RunAdvancer
-from headrace.store.automations.applying import apply_event, apply_timer
+from headrace.store.automations.applying import apply_events, apply_timers
 from headrace.store.automations.controls import (
     OPEN_RUNS_OF,
     TASK_DONE,
@@ -142,10 +142,9 @@ class AutomationWork:
         async def batch(tx: Transaction) -> Worked:
             await _check_leads(tx, owner)
             rows = await tx.rows(DUE_EVENTS, now_us, EVENTS_MAX)
-            runs = self.advancer(tx, now_us)
-            starter = RunStarter(runs)
-            for row in rows:
-                await apply_event(runs, starter, InboxEvent(*row))
+            async with self.advancer(tx, now_us) as runs:
+                starter = RunStarter(runs)
+                await apply_events(runs, starter, [InboxEvent(*row) for row in rows])
             fail_point("automation_inside_commit")
             return Worked(events=len(rows), started=starter.started)
 
@@ -164,9 +163,9 @@ class AutomationWork:
 
             async def one(tx: Transaction, item: InboxEvent = item) -> Worked:
                 await _check_leads(tx, owner)
-                runs = self.advancer(tx, now_us)
-                starter = RunStarter(runs)
-                await apply_event(runs, starter, item)
+                async with self.advancer(tx, now_us) as runs:
+                    starter = RunStarter(runs)
+                    await apply_events(runs, starter, [item])
                 return Worked(events=1, started=starter.started)
 
             async def failed(tx: Transaction, error: Exception, item: InboxEvent = item) -> None:
@@ -186,9 +185,8 @@ class AutomationWork:
         async def batch(tx: Transaction) -> Worked:
             await _check_leads(tx, owner)
             rows = await tx.rows(DUE_RUNS, now_us, TIMERS_MAX)
-            runs = self.advancer(tx, now_us)
-            for row in rows:
-                await apply_timer(runs, row[0])
+            async with self.advancer(tx, now_us) as runs:
+                await apply_timers(runs, [row[0] for row in rows])
             fail_point("automation_inside_commit")
             return Worked(timers=len(rows))
 
@@ -206,7 +204,8 @@ class AutomationWork:
 
             async def one(tx: Transaction, run_id: str = run_id) -> Worked:
                 await _check_leads(tx, owner)
-                await apply_timer(self.advancer(tx, now_us), run_id)
+                async with self.advancer(tx, now_us) as runs:
+                    await apply_timers(runs, [run_id])
                 return Worked(timers=1)
 
             async def failed(tx: Transaction, error: Exception, run_id: str = run_id) -> None:
@@ -251,9 +250,9 @@ class AutomationWork:
         async def batch(tx: Transaction) -> Worked:
             await _check_leads(tx, owner)
             rows = await tx.rows(OPEN_RUNS_OF, automation_id, TIMERS_MAX)
-            runs = self.advancer(tx, now_us)
-            for (run_id,) in rows:
-                await _cancel(runs, run_id, item)
+            async with self.advancer(tx, now_us) as runs:
+                for (run_id,) in rows:
+                    await _cancel(runs, run_id, item)
             if len(rows) < TIMERS_MAX:
                 await tx.run(TASK_DONE, automation_id, AutomationTask.CANCEL.value)
             return Worked(timers=len(rows))
@@ -269,7 +268,8 @@ class AutomationWork:
 
             async def one(tx: Transaction, run_id: str = run_id) -> Worked:
                 await _check_leads(tx, owner)
-                await _cancel(self.advancer(tx, now_us), run_id, item)
+                async with self.advancer(tx, now_us) as runs:
+                    await _cancel(runs, run_id, item)
                 return Worked(timers=1)
 
             async def failed(tx: Transaction, error: Exception, run_id: str = run_id) -> None:
@@ -311,7 +311,8 @@ class AutomationWork:
             finished_us=now_us,
         )
         depth = await _depth_of(tx, run_id)
-        await self.advancer(tx, now_us).report(stopped, depth, is_new=False, was_open=True)
+        async with self.advancer(tx, now_us) as runs:
+            await runs.report(stopped, depth, is_new=False, was_open=True)
         await bury_run(
             tx,
             self._dead_letter_ids,
@@ -348,7 +349,7 @@ class AutomationWork:
         return None
 
     def advancer(self, tx: Transaction, now_us: int) -> RunAdvancer:
-        """What advances runs in a transaction."""
+        """What advances runs in a transaction; see there."""
         return RunAdvancer(
             tx,
             now_us,
