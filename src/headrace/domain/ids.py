@@ -128,7 +128,7 @@ def received_us_of(sequence: int) -> int:
     return (sequence >> _COUNTER_BITS) * 1000
 
 
-def uuid_text(value: bytes) -> str:
+def uuid_text(value: bytes | bytearray) -> str:
     """Canonical text of 16 bytes. Faster than `uuid.UUID`, which the hot path would notice."""
     digits = value.hex()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

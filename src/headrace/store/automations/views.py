@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrace.domain.automations.definition.model import StepType
 from headrace.domain.automations.running.runs import Run, stable_id
 from headrace.domain.automations.running.version import Version
-from headrace.domain.automations.running.view import RunPolicies, Subscription, View, needs
+from headrace.domain.automations.running.view import RunPolicies, Subscription, View
 from headrace.domain.contacts.contact import Contact
 from headrace.domain.events.identity import contact_lane
 from headrace.store.access.policies import read_policies
@@ -48,7 +48,7 @@ async def read_view(
     Args:
         run: None before it has begun.
     """
-    wanted = needs(of.definition)
+    wanted = of.needs
     return View(
         contact=contact,
         audiences=await _audiences(tx, contact, sorted(wanted.audiences)),

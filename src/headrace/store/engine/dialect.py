@@ -54,6 +54,8 @@ _SAME_LANE = re.compile(r"\b(?:\w+\.)?lane = (?:\$\d+|\w+\.lane) AND ")
 _PARAMETER = re.compile(r"\$(\d+)")
 _PLACE = re.compile(r"\?(\d+)")
 
+#: Types of the values of arrays. One object: a union in the test would be made for each value.
+_ARRAYS = (list, tuple)
 #: Types whose values are bytes: JSON carries them as hexadecimal digits.
 _BINARY_TYPES = ("bytea", "uuid")
 
@@ -143,7 +145,7 @@ def _value(kind: str, value: str = "value") -> str:
 
 def sqlite_value(value: Any) -> Any:
     """A value as SQLite takes it: arrays travel as JSON, bytes in them as hexadecimal digits."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, _ARRAYS):
         return _json_array(value)
     return value
 

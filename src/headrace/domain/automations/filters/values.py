@@ -118,5 +118,5 @@ def json_of(value: Value, *, in_order: bool = False) -> str:
     return json.dumps(value)
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+# `json.dumps` with an argument would make an encoder for each text.
+_quoted = json.JSONEncoder(ensure_ascii=False).encode

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from headrace.domain.automations.definition.graph import Graph
 from headrace.domain.automations.definition.model import (
     Alternative,
@@ -11,6 +13,7 @@ from headrace.domain.automations.definition.model import (
     WaitConfig,
 )
 from headrace.domain.automations.running.delays import depends_on_contact_zone
+from headrace.domain.automations.running.view import Needs, needs
 from headrace.domain.contacts.contact import CONTACT_UPDATED
 
 
@@ -41,7 +44,7 @@ class Version:
         """An exit rule by its index in the definition."""
         return self.definition.exit_on[number]
 
-    @property
+    @cached_property
     def awaited_names(self) -> frozenset[str]:
         """Names of all events that open runs of this version may wait for."""
         waited = (
@@ -52,7 +55,7 @@ class Version:
         )
         return frozenset((*waited, *(rule.event_name for rule in self.definition.exit_on)))
 
-    @property
+    @cached_property
     def depends_on_contact(self) -> bool:
         """Whether a change of the contact can move the end of a delay."""
         return any(
@@ -60,7 +63,12 @@ class Version:
             for step in self.definition.steps
         )
 
-    @property
+    @cached_property
+    def needs(self) -> Needs:
+        """Ids of objects that the view of each of its runs must contain."""
+        return needs(self.definition)
+
+    @cached_property
     def event_names(self) -> frozenset[str]:
         """Names of all events that may start a run of this version, or change an open one."""
         changes = {CONTACT_UPDATED} if self.depends_on_contact else set[str]()
