@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from headrace.domain.automations.running.inputs import (
     TimerDue,
 )
 from headrace.domain.automations.running.reasons import _SENTENCES, RunReason
+from headrace.domain.automations.running.runs import stable_id
 from headrace.domain.automations.running.states import (
     FoundBy,
     Outcome,
@@ -50,6 +52,12 @@ from tests.support.automation_runs import (
 from tests.support.definitions import AN_ID, CONFIGS, chain, step
 
 BEGINS = event("checkout.started", 0, {"checkout_id": "c1", "amount": Number("12.50")})
+
+
+def test_ids_are_uuids_of_their_parts() -> None:
+    assert stable_id("r1") == "095310f0-f7d6-584d-8a80-6ee56bf37447"
+    assert uuid.UUID(stable_id("r1", "wait", "é")).version == 5
+    assert stable_id("r1", "wait", "é") == "d2f38c06-dacc-5d32-b537-f53ad5dd09d0"
 
 
 def wait(name: str = "order.completed", **config: Any) -> dict[str, Any]:

@@ -55,9 +55,10 @@ T = TypeVar("T")
 
 #: Name of the leadership.
 LEADERSHIP = "automations"
-#: Events, and due runs, of one transaction.
-EVENTS_MAX = 64
-TIMERS_MAX = 64
+#: Events, and due runs, of one transaction. More would share more of its cost, but an accept on
+#: SQLite may have to wait for its end.
+EVENTS_MAX = 128
+TIMERS_MAX = 128
 #: Automations whose open runs are cancelled or let go on in one round, and such runs of one
 #: transaction.
 TASKS_MAX = 10
