@@ -16,6 +16,7 @@ from headrace.store.automations import (
     explaining,
     held_runs,
     inputs,
+    look_backs,
     operations,
     pausing,
     people,
@@ -712,12 +713,13 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "automations.names": (automations.NAMES, ""),
     "inputs.event": (inputs.EVENT, "1, 1"),
     "inputs.events": (inputs.EVENTS, "'{1,2}', '{1,2}'"),
-    "inputs.look_back": (inputs.LOOK_BACK, "1, 'c1', 1, '{a.b,c.d}', 10000"),
+    "look_backs.look_back": (look_backs.LOOK_BACK, "1, 'c1', 1, '{a.b,c.d}', 10000"),
+    "look_backs.look_backs": (look_backs.LOOK_BACKS, "1, '{c1,c2}', '{1,1}', '{a.b,c.d}', 10000"),
     "work.due_events": (work.DUE_EVENTS, "100, 64"),
     "work.due_runs": (work.DUE_RUNS, "100, 64"),
     "work.next_event": (work.NEXT_EVENT, ""),
     "work.next_run": (work.NEXT_RUN, ""),
-    "applying.oldest_of_contact": (applying.OLDEST_OF_CONTACT, "'{c1,c2}'"),
+    "applying.oldest_of_contacts": (applying.OLDEST_OF_CONTACTS, "'{c1,c2}'"),
     "applying.take": (applying.TAKE, "'{1,2}', '{1,2}'"),
     "starts.starters": (starts.STARTERS, "1, 'e1'"),
     "people.contacts": (people.CONTACTS, "'{1,2}', '{c1,c2}', '{1,1}'"),
@@ -821,7 +823,7 @@ def test_a_missing_index_would_be_noticed(filled: Place) -> None:
 
 
 def test_look_back_reads_only_events_of_the_contact(filled: Place) -> None:
-    statement, values = STATEMENTS["inputs.look_back"]
+    statement, values = STATEMENTS["look_backs.look_back"]
     if isinstance(filled, PostgresPlace):
         steps = explain(filled.url, statement.postgres, values, "force_custom_plan")
         assert any("contact_id = 'c1'" in step.get("Index Cond", "") for step in steps)

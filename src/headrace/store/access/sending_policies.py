@@ -5,7 +5,7 @@ Their values are kept as the operator wrote them, in JSON; each read checks and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -37,6 +37,11 @@ async def read_optional_events(tx: Transaction, project_id: int) -> frozenset[st
     return frozenset(() if text is None else msgspec.json.decode(text) or ())
 
 
+async def read_policy_rows(tx: Transaction, project_id: int) -> Sequence[Row]:
+    """Names and values of all policies of a project that are not at their default."""
+    return await tx.rows(_OF_PROJECT, project_id)
+
+
 async def read_sending_policies(tx: Transaction, project_id: int) -> SendingPolicies:
     """Policies of a project; those it did not change are at their defaults."""
     return sending_policies_of(await tx.rows(_OF_PROJECT, project_id))
@@ -54,11 +59,12 @@ async def read_sending_values(tx: Transaction, project_id: int) -> dict[str, Any
 
 async def read_run_values(tx: Transaction, project_id: int) -> dict[str, Any]:
     """Policies of automations that a project has changed, by name."""
-    return {
-        name: msgspec.json.decode(text)
-        for name, text in await tx.rows(_OF_PROJECT, project_id)
-        if name in RUN_BOUNDS
-    }
+    return run_values_of(await tx.rows(_OF_PROJECT, project_id))
+
+
+def run_values_of(rows: Iterable[Row]) -> dict[str, Any]:
+    """The same from names and values; names of other policies are skipped."""
+    return {name: msgspec.json.decode(text) for name, text in rows if name in RUN_BOUNDS}
 
 
 def sending_policies_of(rows: Iterable[Row]) -> SendingPolicies:

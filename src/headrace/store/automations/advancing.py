@@ -31,8 +31,8 @@ from headrace.store.automations.controls import Control, read_control
 from headrace.store.automations.dead_letters import STEP_FAILED, DeadLetterIds, Failure, bury_run
 from headrace.store.automations.effects import Effects
 from headrace.store.automations.held_runs import HeldRun, HeldRuns
-from headrace.store.automations.inputs import look_back
 from headrace.store.automations.later_writes import LaterWrites
+from headrace.store.automations.look_backs import LookBacks
 from headrace.store.automations.people import People, Person
 from headrace.store.automations.run_events import RunEvents, events_of
 from headrace.store.automations.run_rows import due_us_of, key_of
@@ -82,6 +82,7 @@ class RunAdvancer:
         self._controls: dict[str, Control] = {}
         self.people = People(tx)
         self.held = HeldRuns(tx)
+        self.look_backs = LookBacks(tx)
         #: For rows that nothing reads in this transaction.
         self.later = LaterWrites(tx)
 
@@ -170,7 +171,7 @@ class RunAdvancer:
         if decision.look_back is not None:
             wanted = decision.look_back
             return LookedBack(
-                await look_back(self.tx, project_id, person.ids, wanted.names, wanted.since)
+                await self.look_backs.find(project_id, person.ids, wanted.names, wanted.since)
             )
         if unsent and decision.run.is_open:
             return unsent.pop(0)

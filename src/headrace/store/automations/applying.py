@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from headrace.domain.automations.running.inputs import (
     Cancel,
@@ -13,7 +13,7 @@ from headrace.domain.automations.running.inputs import (
     TimerDue,
 )
 from headrace.domain.automations.running.reasons import RunReason
-from headrace.domain.automations.running.runs import Event, Wait, stable_id
+from headrace.domain.automations.running.runs import Event, stable_id
 from headrace.domain.automations.running.states import RunStatus, WaitKind, WaitStatus
 from headrace.domain.contacts.contact import CONTACT_UPDATED
 from headrace.domain.ids import received_us_of
@@ -21,6 +21,7 @@ from headrace.store.automations.advancing import RunAdvancer
 from headrace.store.automations.controls import PARK
 from headrace.store.automations.held_runs import HeldRun
 from headrace.store.automations.inputs import find_events
+from headrace.store.automations.look_backs import LookBack
 from headrace.store.automations.message_results import result_of
 from headrace.store.automations.people import OpenRun, Person
 from headrace.store.automations.run_rows import key_of
@@ -36,9 +37,9 @@ TAKE = sql(
     "(SELECT k.lane, k.sequence FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence)) "
     "RETURNING lane, sequence"
 )
-OLDEST_OF_CONTACT = sql(
-    "SELECT min(sequence) FROM automation_inbox WHERE contact_id = ANY($1::text[]) "
-    "AND due_us IS NOT NULL AND starts_only = 0"
+OLDEST_OF_CONTACTS = sql(
+    "SELECT contact_id, min(sequence) FROM automation_inbox WHERE contact_id = ANY($1::text[]) "
+    "AND due_us IS NOT NULL AND starts_only = 0 GROUP BY contact_id"
 )
 
 
@@ -56,7 +57,7 @@ async def apply_events(runs: RunAdvancer, starter: RunStarter, items: Sequence[I
     await runs.people.read((item.project_id, item.contact_id) for item, _ in found)
     people = [await runs.people.person(item.project_id, item.contact_id) for item, _ in found]
     await runs.people.read_open_runs(people)
-    await runs.held.read(await _runs_to_hold(runs, found, people))
+    await _hold_all(runs, await _runs_to_hold(runs, found, people))
     await starter.read(found, people)
     for item, event in found:
         await _apply_event(runs, starter, item, event)
@@ -74,6 +75,27 @@ async def _runs_to_hold(
                 if event.name in version.awaited_names:
                     ids.add(run.id)
     return ids
+
+
+async def _hold_all(runs: RunAdvancer, run_ids: Iterable[str]) -> list[HeldRun]:
+    """Lock runs, and read their contacts and what they will probably look back at."""
+    ids = list(run_ids)
+    await runs.held.read(ids)
+    held = [found for each in ids if (found := await runs.hold(each)) is not None]
+    await runs.people.read((each.row.project_id, each.row.contact_id) for each in held)
+    await runs.look_backs.read([each async for each in _look_backs(runs, held)])
+    return held
+
+
+async def _look_backs(runs: RunAdvancer, held: Iterable[HeldRun]) -> AsyncIterator[LookBack]:
+    """What runs will read if the next step waits for an event."""
+    for each in held:
+        row, run = each.row, each.run
+        version = await runs.versions.get(runs.tx, row.automation_id, row.version)
+        if run.at_step is not None and version.waits_after(run.at_step):
+            person = await runs.people.person(row.project_id, row.contact_id)
+            since = run.trigger.sequence
+            yield LookBack(row.project_id, person.ids, version.awaited_names, since)
 
 
 async def _apply_event(
@@ -103,17 +125,16 @@ async def _apply(runs: RunAdvancer, run: OpenRun, event: Event) -> None:
 
 async def apply_timers(runs: RunAdvancer, run_ids: Sequence[str]) -> None:
     """Advance runs that are due; what all of them need is read first, with a few statements."""
-    await runs.held.read(run_ids)
-    held = [await runs.hold(each) for each in run_ids]
-    await runs.people.read((each.row.project_id, each.row.contact_id) for each in held if each)
-    for each in run_ids:
-        await _apply_timer(runs, each)
+    held = await _hold_all(runs, run_ids)
+    unseen = UnseenEvents(runs)
+    await unseen.read([each for each in held if _depends_on_events(each)])
+    for each in held:
+        await _apply_timer(runs, each, unseen)
 
 
-async def _apply_timer(runs: RunAdvancer, run_id: str) -> None:
-    """Advance a run that is due."""
-    held = await runs.hold(run_id)
-    if held is None or held.row.due_us is None or held.row.due_us > runs.now_us:
+async def _apply_timer(runs: RunAdvancer, held: HeldRun, unseen: UnseenEvents) -> None:
+    run_id = held.row.id
+    if held.row.due_us is None or held.row.due_us > runs.now_us:
         return
     wait = held.run.open_wait
     if held.row.status is RunStatus.FAILED:
@@ -134,7 +155,7 @@ async def _apply_timer(runs: RunAdvancer, run_id: str) -> None:
         else:
             await runs.advance(held, result)
     else:
-        oldest_us = await _oldest(runs, held, wait)
+        oldest_us = await unseen.oldest_us(held) if _depends_on_events(held) else None
         await runs.advance(held, TimerDue(wait_id=wait.id, oldest_unprocessed_us=oldest_us))
 
 
@@ -149,19 +170,43 @@ def _overdue(now_us: int) -> Cancel:
     return Cancel(reason=RunReason.CANCELLED_BY, at_us=now_us, detail=detail)
 
 
-async def _oldest(runs: RunAdvancer, held: HeldRun, wait: Wait) -> int | None:
-    """When the oldest event was received that the run has not seen, if that matters.
-
-    The queue is read before the inbox: an event that leaves the first in between is in the
-    second.
-    """
+def _depends_on_events(held: HeldRun) -> bool:
+    """Whether an event that the run has not seen may count instead of its timer."""
+    wait = held.run.open_wait
     exits = any(
         each.kind is WaitKind.EXIT and each.status is WaitStatus.WAITING for each in held.run.waits
     )
-    if wait.kind is not WaitKind.EVENT and not exits:
-        return None
-    queued_us = await runs.tx.value(OLDEST, held.row.project_id)
-    person = await runs.people.person(held.row.project_id, held.row.contact_id)
-    sequence = await runs.tx.value(OLDEST_OF_CONTACT, list(person.ids))
-    found = [queued_us, None if sequence is None else received_us_of(sequence)]
-    return min((each for each in found if each is not None), default=None)
+    return wait is not None and (wait.kind is WaitKind.EVENT or exits)
+
+
+class UnseenEvents:
+    """Events that due runs have not seen; read once for all runs of a batch.
+
+    The queue is read before the inbox: an event that leaves the first in between is in the second.
+    """
+
+    def __init__(self, runs: RunAdvancer) -> None:
+        self._runs = runs
+        #: When the oldest event of a project was received that is not processed.
+        self._queued_us: dict[int, int | None] = {}
+        #: Sequence of the oldest event of a contact in the inbox.
+        self._inbox: dict[str, int] = {}
+
+    async def read(self, held: Sequence[HeldRun]) -> None:
+        """Read what `oldest_us` needs for runs."""
+        for project_id in {each.row.project_id for each in held}:
+            self._queued_us[project_id] = await self._runs.tx.value(OLDEST, project_id)
+        ids = {contact_id for each in held for contact_id in (await self._person(each)).ids}
+        if ids:
+            rows = await self._runs.tx.rows(OLDEST_OF_CONTACTS, sorted(ids))
+            self._inbox = {row[0]: row[1] for row in rows}
+
+    async def oldest_us(self, held: HeldRun) -> int | None:
+        """When the oldest event was received that a run has not seen."""
+        ids = (await self._person(held)).ids
+        found = [received_us_of(self._inbox[each]) for each in ids if each in self._inbox]
+        queued_us = self._queued_us[held.row.project_id]
+        return min([*found, *([] if queued_us is None else [queued_us])], default=None)
+
+    async def _person(self, held: HeldRun) -> Person:
+        return await self._runs.people.person(held.row.project_id, held.row.contact_id)

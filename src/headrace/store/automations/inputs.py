@@ -12,14 +12,11 @@ from headrace.domain.ids import uuid_text
 from headrace.domain.json_text import Number
 from headrace.store.contract.processing import SystemEvent
 from headrace.store.engine.columns import columns_of
-from headrace.store.engine.dialect import sql, to_sqlite
+from headrace.store.engine.dialect import sql
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Transaction
-from headrace.store.events.parts import from_parts, part_of
 from headrace.store.events.stored_events import COLUMNS, stored_event
 
-#: Events that one look-back reads at most.
-LOOKED_BACK_MAX = 10_000
 #: Member of the payload of a system event that a run has caused.
 CAUSED_BY = "caused_by"
 #: Depths above this count as this one; far above what the policy allows.
@@ -29,22 +26,6 @@ EVENT = sql(f"SELECT {COLUMNS} FROM stored_events e WHERE e.lane = $1 AND e.sequ
 EVENTS = sql(
     f"SELECT {COLUMNS} FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
     "JOIN stored_events e ON e.lane = k.lane AND e.sequence = k.sequence"
-)
-# For each id that leads to the contact, since an index orders the events of each separately.
-LOOK_BACK = sql(
-    f"SELECT {COLUMNS} FROM event_states o "
-    "JOIN stored_events e ON e.lane = o.lane AND e.sequence = o.sequence "
-    "WHERE o.project_id = $1 AND o.contact_id = $2 AND o.contact_id IS NOT NULL "
-    "AND o.sequence > $3 AND o.status = 3 AND e.event = ANY($4::text[]) "
-    "ORDER BY o.sequence LIMIT $5",
-    # An event has a part once it is processed.
-    sqlite=to_sqlite(
-        f"SELECT {COLUMNS} FROM {from_parts('stored_events', 'e')} "
-        f"WHERE p.part >= {part_of('$3')} AND e.project_id = $1 AND e.resolved_contact_id = $2 "
-        "AND e.resolved_contact_id IS NOT NULL "
-        "AND e.sequence > $3 AND e.status = 3 AND e.event = ANY($4::text[]) "
-        "ORDER BY p.part, e.sequence LIMIT $5"
-    ),
 )
 
 
@@ -77,19 +58,6 @@ async def find_events(tx: Transaction, keys: Iterable[tuple[int, int]]) -> dict[
     rows = await tx.rows(EVENTS, *columns_of(sorted(keys), 2))
     found = [event_of(stored_event(row)) for row in rows]
     return {event.sequence: event for event in found}
-
-
-async def look_back(
-    tx: Transaction, project_id: int, contact_ids: Iterable[str], names: Iterable[str], since: int
-) -> tuple[Event, ...]:
-    """Processed events of a contact with these names, received after `since`, in order."""
-    found: list[Event] = []
-    wanted = sorted(names)
-    for each in contact_ids:
-        rows = await tx.rows(LOOK_BACK, project_id, each, since, wanted, LOOKED_BACK_MAX)
-        found += [event_of(stored_event(row)) for row in rows]
-    found.sort(key=lambda event: event.sequence)
-    return tuple(found[:LOOKED_BACK_MAX])
 
 
 class CausedEvents:

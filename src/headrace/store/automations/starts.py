@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from headrace.domain.automations.definition.model import ReentryMode
+from headrace.domain.automations.definition.model import TRIGGER, ReentryMode
 from headrace.domain.automations.definition.publish_checks import channel_of
 from headrace.domain.automations.running.advance import begin
 from headrace.domain.automations.running.reasons import Note, RunReason
@@ -24,6 +24,7 @@ from headrace.domain.events.event import Source
 from headrace.domain.events.identity import contact_lane
 from headrace.store.automations.advancing import RunAdvancer
 from headrace.store.automations.held_runs import HeldRun
+from headrace.store.automations.look_backs import LookBack
 from headrace.store.automations.people import Person
 from headrace.store.automations.run_rows import key_of, read_state
 from headrace.store.automations.views import read_view
@@ -118,11 +119,15 @@ class RunStarter:
             people: the contact of each event, in the same order.
         """
         run_ids: list[str] = []
+        look_backs: list[LookBack] = []
         entries: set[tuple[int, str, str, str]] = set()
         for (item, event), person in zip(found, people, strict=True):
             for starter in await self._starters_of(item.project_id, event.name):
                 run_ids.append(stable_id(starter.id, event.id))
                 version = await self._runs.versions.get(self._tx, starter.id, starter.number)
+                if version.definition.exit_on or version.waits_after(TRIGGER):
+                    names, since = version.awaited_names, event.sequence
+                    look_backs.append(LookBack(item.project_id, person.ids, names, since))
                 key = _key_of(version, event)
                 if key is not None:
                     entries |= {
@@ -132,6 +137,7 @@ class RunStarter:
         if run_ids:
             keys = columns_of(sorted(map(key_of, run_ids)), 2)
             self._existing = {row[0] for row in await self._tx.rows(EXISTING, *keys)}
+        await self._runs.look_backs.read(look_backs)
         if entries:
             rows = await self._tx.rows(ENTRIES, *columns_of(sorted(entries), 4))
             self._entries = {tuple(key): last_start_us for *key, last_start_us in rows}

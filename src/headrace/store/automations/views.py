@@ -8,8 +8,12 @@ from headrace.domain.automations.running.version import Version
 from headrace.domain.automations.running.view import RunPolicies, Subscription, View
 from headrace.domain.contacts.contact import Contact
 from headrace.domain.events.identity import contact_lane
-from headrace.store.access.policies import read_policies
-from headrace.store.access.sending_policies import read_run_values, read_sending_policies
+from headrace.store.access.policies import policies_of
+from headrace.store.access.sending_policies import (
+    read_policy_rows,
+    run_values_of,
+    sending_policies_of,
+)
 from headrace.store.contacts.groups.subscriptions import subscription_states
 from headrace.store.contacts.groups.topic_rows import COLUMNS as TOPIC
 from headrace.store.contacts.groups.topic_rows import topic
@@ -31,12 +35,11 @@ SENDS = frozenset({StepType.SEND_EMAIL, StepType.SEND_PUSH})
 
 async def read_run_policies(tx: Transaction, project_id: int) -> RunPolicies:
     """Policies of a project that runs obey."""
-    sending = await read_sending_policies(tx, project_id)
-    general = await read_policies(tx, project_id)
+    rows = await read_policy_rows(tx, project_id)
     return RunPolicies(
-        default_timezone=sending.default_timezone,
-        event_payload_limit_bytes=general.event_payload_limit_bytes,
-        **await read_run_values(tx, project_id),
+        default_timezone=sending_policies_of(rows).default_timezone,
+        event_payload_limit_bytes=policies_of(rows).event_payload_limit_bytes,
+        **run_values_of(rows),
     )
 
 

@@ -44,6 +44,11 @@ class Version:
         """An exit rule by its index in the definition."""
         return self.definition.exit_on[number]
 
+    def waits_after(self, key: str) -> bool:
+        """Whether a wait for an event may follow a step, or the trigger, at once."""
+        following = (self.step(each) for each in self.graph.following(key))
+        return any(isinstance(step.config, WaitConfig) for step in following)
+
     @cached_property
     def awaited_names(self) -> frozenset[str]:
         """Names of all events that open runs of this version may wait for."""
