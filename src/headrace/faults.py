@@ -7,11 +7,11 @@ is raised). An unarmed point costs one comparison.
 Points: `before_commit`, `inside_commit` (rows written, COMMIT not yet sent),
 `after_commit_before_answer`; of `headrace migrate` on PostgreSQL `inside_migration`; of upkeep
 `inside_move_of_keys`, and in the embedded store `inside_begin_of_part`, `before_checkpoint`,
-`before_last_pages` and `inside_backfill`; of mail `message_claimed`, `message_started` (the row of
-an attempt is committed, nothing is sent to the relay) and `message_recorded`; of `headrace
-compact`, in this order, `compact_checking`, `compact_copying`, `compact_copied`, `compact_synced`,
-`compact_log_removed` and `compact_replaced`; of automations `automation_inside_commit` and
-`automation_committed`.
+`before_last_pages`, `inside_backfill` and `between_jobs` (of jobs that share a transaction); of
+mail `message_claimed`, `message_started` (the row of an attempt is committed, nothing is sent to
+the relay) and `message_recorded`; of `headrace compact`, in this order, `compact_checking`,
+`compact_copying`, `compact_copied`, `compact_synced`, `compact_log_removed` and `compact_replaced`;
+of automations `automation_inside_commit` and `automation_committed`.
 
 `HEADRACE_FAIL_POINT=message_sent_again` has no action: mail that a dead worker had begun is sent
 again instead of becoming `unknown`, so that a test can show that it would notice this.

@@ -70,7 +70,9 @@ class SqliteDatabase:
         )
 
     async def write(self, work: Work[T]) -> T:
-        return await self._writer.run(lambda connection: drive(work(SqliteTransaction(connection))))
+        return await self._writer.run_shared(
+            lambda connection: drive(work(SqliteTransaction(connection)))
+        )
 
 
 class OverwritingDatabase(SqliteDatabase):

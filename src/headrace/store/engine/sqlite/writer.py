@@ -1,8 +1,9 @@
 """The thread that owns the only writing connection: group commit and jobs.
 
 It alternates: one commit of accepted events, then one job (a change of keys, a batch of processed
-events, a slice of retention). There is no timer: whatever arrives while one commit is written to
-the disk makes up the next one.
+events, a slice of retention). Short jobs that wait together share a transaction, and so one wait
+for the disk. There is no timer: whatever arrives while one commit is written to the disk makes up
+the next one.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ T = TypeVar("T")
 
 #: Jobs that may wait; each caller awaits its own, so this limits the concurrent callers.
 JOBS_MAX = 1000
+#: Jobs that share a transaction, and seconds after which it takes no further one: accepted events
+#: and other processes wait for it.
+SHARED_MAX = 64
+SHARED_SECONDS_MAX = 0.005
 #: Longest that a caller waits for a job.
 JOB_SECONDS_MAX = 20.0
 #: The same for a job that rewrites the whole file.
@@ -57,10 +62,11 @@ POLL_SECONDS = 1.0
 _PAGES_PER_COMMIT = 8
 _PAGES_PER_EVENT = 2
 _PAGES_PER_JOB = 50
+_PAGES_PER_FURTHER_JOB = 20
 
 
 class _Job:
-    __slots__ = ("bare", "future", "loop", "work")
+    __slots__ = ("bare", "future", "loop", "shared", "work")
 
     def __init__(
         self,
@@ -69,9 +75,12 @@ class _Job:
         future: asyncio.Future[Any],
         *,
         bare: bool,
+        shared: bool,
     ) -> None:
         #: Whether it runs outside a transaction.
         self.bare = bare
+        #: Whether its transaction may be that of other jobs, too.
+        self.shared = shared
         self.work = work
         self.loop = loop
         self.future = future
@@ -165,7 +174,19 @@ class Writer:
             StoreBusyError: it was not done within `JOB_SECONDS_MAX`. If it had started, its outcome
             is unknown.
         """
-        return await self._run_in_turn(work, JOB_SECONDS_MAX, bare=False)
+        return await self._run_in_turn(work, JOB_SECONDS_MAX)
+
+    async def run_shared(self, work: Callable[[apsw.Connection], T]) -> T:
+        """As `run`, in a transaction that other jobs may share.
+
+        Each is in a savepoint: what it has written is rolled back alone if it raises an error.
+
+        Raises:
+            StoreError: it could not be committed and was rolled back, possibly by the fault of
+                another job that met a full or failing disk.
+            StoreBusyError: as `run`.
+        """
+        return await self._run_in_turn(work, JOB_SECONDS_MAX, shared=True)
 
     async def run_bare(self, work: Callable[[apsw.Connection], T]) -> T:
         """Run what cannot be part of a transaction, such as rewriting the file.
@@ -184,7 +205,12 @@ class Writer:
         return await self._run_in_turn(work, JOB_SECONDS_MAX, bare=True)
 
     async def _run_in_turn(
-        self, work: Callable[[apsw.Connection], T], seconds_max: float, *, bare: bool
+        self,
+        work: Callable[[apsw.Connection], T],
+        seconds_max: float,
+        *,
+        bare: bool = False,
+        shared: bool = False,
     ) -> T:
         if self._failure is not None:
             raise self._failure
@@ -196,7 +222,7 @@ class Writer:
             raise StoreBusyError(message)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._jobs.append(_Job(work, loop, future, bare=bare))
+        self._jobs.append(_Job(work, loop, future, bare=bare, shared=shared))
         self.wake()
         try:
             async with asyncio.timeout(seconds_max):
@@ -234,12 +260,14 @@ class Writer:
                 return
 
     def _turn(self) -> bool:
-        """Run one batch and one job; False when there was neither."""
+        """Run one batch and one job, or several that share; False when there was neither."""
         batch = self._source.take() if self._source is not None else []
         if batch:
             self._commit(batch)
         job = self._jobs.popleft() if self._jobs else None
-        if job is not None:
+        if job is not None and job.shared and self._next_shares():
+            self._run_together(job)
+        elif job is not None:
             self._run_job(job)
         self._keep_log_short()
         return bool(batch) or job is not None
@@ -329,16 +357,45 @@ class Writer:
             if not job.bare:
                 self._log_pages += _PAGES_PER_JOB
             result = job.work(self._connection) if job.bare else self._transact(job.work)
-        except ROW_ERRORS as error:
-            job.finish(None, StoreRowError(f"{type(error).__name__}: {error}"))
-        except (apsw.Error, OSError, MemoryError) as error:
-            failed = store_error(error)
+        except Exception as error:  # noqa: BLE001 - a job's own errors belong to its caller
+            failed = _error_of_job(error)
             job.finish(None, failed)
             self._after_failure(failed)
-        except Exception as error:  # noqa: BLE001 - a job's own errors belong to its caller
-            job.finish(None, error)
         else:
             job.finish(result, None)
+
+    def _next_shares(self) -> bool:
+        return bool(self._jobs) and self._jobs[0].shared
+
+    def _run_together(self, first: _Job) -> None:
+        """Run jobs in one transaction, in their order; all are answered after its commit."""
+        jobs = [first]
+        ends: list[tuple[Any, BaseException | None]] = []
+
+        def work(connection: apsw.Connection) -> None:
+            until = time.monotonic() + SHARED_SECONDS_MAX
+            while True:
+                ends.append(_in_savepoint(connection, jobs[-1]))
+                fail_point("between_jobs")
+                full = len(jobs) >= SHARED_MAX or time.monotonic() >= until
+                if full or not self._next_shares():
+                    return
+                self._log_pages += _PAGES_PER_FURTHER_JOB
+                jobs.append(self._jobs.popleft())
+
+        try:
+            if self._failure is not None:
+                raise self._failure
+            self._log_pages += _PAGES_PER_JOB
+            self._transact(work)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the callers are answered
+            failed = store_error(error)
+            for job in jobs:
+                job.finish(None, failed)
+            self._after_failure(failed)
+        else:
+            for job, (result, problem) in zip(jobs, ends, strict=True):
+                job.finish(result, problem)
 
     def _transact(self, work: Callable[[apsw.Connection], T]) -> T:
         connection = self._connection
@@ -352,7 +409,7 @@ class Writer:
             raise
         return result
 
-    def _after_failure(self, error: StoreError) -> None:
+    def _after_failure(self, error: Exception) -> None:
         # After a failed fsync the next commit may "succeed" on pages the kernel has dropped, so
         # writing stops and the process ends.
         if isinstance(error, StoreFullError):
@@ -384,6 +441,39 @@ class Writer:
             self._after_failure(store_error(error))
         self._moved = True
         self.wake()
+
+
+def _in_savepoint(connection: apsw.Connection, job: _Job) -> tuple[Any, BaseException | None]:
+    """Run one of several jobs; its result, or its error after what it wrote was rolled back.
+
+    Raises:
+        Exception: the transaction cannot go on for the others either.
+    """
+    if job.future.cancelled():
+        # Its caller no longer waits.
+        return None, None
+    connection.execute("SAVEPOINT job")
+    try:
+        result = job.work(connection)
+    except Exception as error:
+        failed = _error_of_job(error)
+        ends_all = isinstance(failed, (StoreFullError, StoreFailedError))
+        if ends_all or not connection.in_transaction:
+            raise
+        connection.execute("ROLLBACK TO job")
+        connection.execute("RELEASE job")
+        return None, failed
+    connection.execute("RELEASE job")
+    return result, None
+
+
+def _error_of_job(error: Exception) -> Exception:
+    """What the caller of a job gets for an error in it."""
+    if isinstance(error, ROW_ERRORS):
+        return StoreRowError(f"{type(error).__name__}: {error}")
+    if isinstance(error, (apsw.Error, OSError, MemoryError)):
+        return store_error(error)
+    return error
 
 
 def _fail_inside_commit() -> bool:
