@@ -5,7 +5,7 @@ from __future__ import annotations
 import apsw
 import pytest
 
-from headrace.store.engine.dialect import sql, sqlite_value, to_sqlite, without_lane
+from headrace.store.engine.dialect import sql, sqlite_values, to_sqlite, without_lane
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_arrays_keep_their_positions() -> None:
         "SELECT k.a, k.b, k.c FROM unnest($1::text[], $2::uuid[], $3::bool[]) AS k (a, b, c)"
     )
     rows = [("x", bytes(16), True), ("it's", bytes(range(16)), False), (None, None, None)]
-    values = [sqlite_value(list(column)) for column in zip(*rows, strict=True)]
+    values = sqlite_values([list(column) for column in zip(*rows, strict=True)])
     connection = apsw.Connection(":memory:")
     assert connection.execute(statement.sqlite, values).fetchall() == rows
     connection.close()

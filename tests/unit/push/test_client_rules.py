@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.delivery.push.keys import is_public_key, new_vapid_keys
 from headrace.domain.errors import ApiError
 from headrace.domain.events.fields import check_idempotency_key, is_event_name, is_reserved
 from headrace.domain.push.client_events import event_key, event_name_of, payload_with_name
@@ -141,6 +144,29 @@ def test_an_app_has_so_many_devices() -> None:
     assert counted == ["app", "other", "app"]
 
 
+def test_requests_at_the_same_time_are_all_counted() -> None:
+    async def scenario() -> None:
+        ready = asyncio.Event()
+
+        async def count(app_id: str, most: int) -> int:
+            del app_id, most
+            await ready.wait()
+            return 1
+
+        growth = DeviceGrowth(100, 4, count)
+        waiting = [asyncio.create_task(growth.take("a", "app", HOUR_US)) for _ in range(5)]
+        await asyncio.sleep(0)
+        ready.set()
+        refused = [problem for problem in await asyncio.gather(*waiting) if problem is not None]
+        assert len(refused) == 2
+        # One of them was a device that is known.
+        growth.give_back("a", "app")
+        assert await growth.take("a", "app", HOUR_US) is None
+        assert await growth.take("a", "app", HOUR_US) is not None
+
+    asyncio.run(scenario())
+
+
 def test_requests_are_limited_by_address() -> None:
     rate = RequestRate()
     for _ in range(5000):
@@ -149,3 +175,32 @@ def test_requests_are_limited_by_address() -> None:
         rate.take("a", "app", 1)
     assert (refused.value.status, refused.value.retry_after_s) == (429, 1)
     rate.take("b", "app", 1)
+
+
+def test_only_points_of_the_curve_are_keys_of_browsers() -> None:
+    """As the library that encrypts for them decides."""
+
+    def by_library(point: bytes) -> bool:
+        try:
+            ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+        except ValueError:
+            return False
+        return point[0] == 4
+
+    keys = [base64.urlsafe_b64decode(new_vapid_keys().public + "=") for _ in range(5)]
+    zero, largest = bytes(32), b"\xff" * 32
+    # The two points with x = 0 exist; y of the first is the square root of b.
+    root = bytes.fromhex("66485c780e2f83d72433bd5d84a06bb6541c2af31dae871728bf856a174f93f4")
+    wrong = [key[:40] + bytes([key[40] ^ 1]) + key[41:] for key in keys]
+    others = (
+        *(b"\x04" + zero + root, b"\x04" + zero + zero, b"\x04" + largest + largest),
+        *(b"\x02" + keys[0][1:33], b"\x06" + keys[0][1:], keys[0][:64], keys[0] + b"\x00", b""),
+    )
+    for point in (*keys, *wrong, *others[:3]):
+        assert is_public_key(coded(point)) == by_library(point), point.hex()
+    assert [is_public_key(coded(point)) for point in others] == [True, *[False] * 7]
+    assert not is_public_key("not base64 !")
+
+
+def coded(point: bytes) -> str:
+    return base64.urlsafe_b64encode(point).decode().rstrip("=")

@@ -16,7 +16,8 @@ _HOPS_MAX = 20
 def client_address(request: Request, trusted: tuple[Network, ...]) -> str:
     """The nearest address that is not a trusted proxy."""
     peer = request.client.host if request.client else ""
-    hops = request.headers.get("x-forwarded-for", "").split(",")[-_HOPS_MAX:]
+    forwarded = request.headers.get("x-forwarded-for")
+    hops = forwarded.split(",")[-_HOPS_MAX:] if forwarded else []
     while hops and _is_trusted(peer, trusted):
         following = hops.pop().strip()
         if _parsed(following) is None:

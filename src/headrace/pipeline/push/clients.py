@@ -48,6 +48,7 @@ from headrace.store.push.devices import (
     Registered,
     Registration,
     TooManyKeptError,
+    UnknownDeviceError,
 )
 from headrace.store.store import Store
 
@@ -294,16 +295,28 @@ class PushClients:
         self, request: Request, device_id: str, registration: Registration
     ) -> Registered:
         app, now_us = request.app, self._clock_us()
-        if await self._devices.get(app.id, device_id) is None:
-            await self._growth.add(request.address, app.id, now_us)
         policies = self._access.project(app.project_id).policies
         linking = Linking(
             create=policies.create_contacts,
             link=policies.link_identifiers is LinkIdentifiers.FILL,
         )
-        return await self._devices.register(
-            app.project_id, app.id, device_id, registration, now_us, linking
-        )
+        # Whether the device is new shows when it is written: looking it up before would take as
+        # long again.
+        problem = await self._growth.take(request.address, app.id, now_us)
+        created = False
+        try:
+            done = await self._devices.register(
+                *(app.project_id, app.id, device_id, registration, now_us, linking),
+                may_add=problem is None,
+            )
+            created = done.created
+        except UnknownDeviceError:
+            assert problem is not None
+            raise problem from None
+        finally:
+            if problem is None and not created:
+                self._growth.give_back(request.address, app.id)
+        return done
 
     async def _move_kept(self, request: Request, device: Device) -> None:
         if device.kept_events and device.contact_id is not None:

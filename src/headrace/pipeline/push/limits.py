@@ -88,12 +88,21 @@ class DeviceGrowth:
         Raises:
             ApiError: 429.
         """
+        problem = await self.take(address, app_id, now_us)
+        if problem is not None:
+            raise problem
+
+    async def take(self, address: str, app_id: str, now_us: int) -> ApiError | None:
+        """Count a device that may be new; returns the error for one that is one too many."""
+        if self._is_old(app_id, now_us):
+            counted = await self._count(app_id, self._devices_max)
+            if self._is_old(app_id, now_us):
+                _remember(self._apps, app_id, (now_us, counted))
+        # From here on nothing waits, so that no concurrent request is forgotten.
         hour = now_us // HOUR_US
-        since, added = self._addresses.pop(address, (hour, 0))
+        since, added = self._addresses.get(address, (hour, 0))
         added = 0 if since != hour else added
-        counted_us, devices = self._apps.get(app_id, (0, 0))
-        if counted_us < now_us - COUNTED_US:
-            counted_us, devices = now_us, await self._count(app_id, self._devices_max)
+        counted_us, devices = self._apps[app_id]
         is_full = devices >= self._devices_max
         is_much = added >= self._per_hour_max
         allowed = not is_full and not is_much
@@ -102,10 +111,21 @@ class DeviceGrowth:
         if is_much:
             wait_s = (HOUR_US - now_us % HOUR_US) // 1_000_000 + 1
             message = "Too many new devices of this address."
-            raise ApiError(ErrorCode.RATE_LIMITED, message, retry_after_s=wait_s)
+            return ApiError(ErrorCode.RATE_LIMITED, message, retry_after_s=wait_s)
         if is_full:
             message = "This app has as many devices as it may have."
-            raise ApiError(ErrorCode.RATE_LIMITED, message, retry_after_s=GROWTH_RETRY_S)
+            return ApiError(ErrorCode.RATE_LIMITED, message, retry_after_s=GROWTH_RETRY_S)
+        return None
+
+    def _is_old(self, app_id: str, now_us: int) -> bool:
+        return self._apps.get(app_id, (0, 0))[0] < now_us - COUNTED_US
+
+    def give_back(self, address: str, app_id: str) -> None:
+        """Forget a device that `take` counted and that was not new."""
+        for counts, key in ((self._addresses, address), (self._apps, app_id)):
+            since, count = counts.get(key, (0, 0))
+            if count:
+                counts[key] = (since, count - 1)
 
 
 def _remember(known: dict[str, tuple[int, int]], key: str, value: tuple[int, int]) -> None:

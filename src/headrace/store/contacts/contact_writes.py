@@ -190,13 +190,21 @@ class ContactWriter:
                 write = msgspec.structs.replace(write, **{field: UNSET}, **left)
         return write
 
-    async def create(self, project_id: int, write: ContactWrite) -> Contact:
+    async def create(
+        self, project_id: int, write: ContactWrite, *, looked_up: bool = False
+    ) -> Contact:
         """Create a contact.
+
+        Args:
+            looked_up: whether the caller has found in this transaction that no contact has the
+                identifiers.
 
         Raises:
             StoreConflictError: naming the fields that belong to another contact.
+            ContactRaceError: another writer has taken an identifier.
         """
-        await self._reject_conflict(project_id, write, None)
+        if not looked_up:
+            await self._reject_conflict(project_id, write, None)
         created = new_contact(uuid_text(new_uuid()), project_id, write, self.now_us)
         await self.insert(created)
         await self._emit(CONTACT_CREATED, Changed(created, {}))

@@ -143,11 +143,9 @@ def _value(kind: str, value: str = "value") -> str:
     return f"unhex({value})" if kind in _BINARY_TYPES else value
 
 
-def sqlite_value(value: Any) -> Any:
-    """A value as SQLite takes it: arrays travel as JSON, bytes in them as hexadecimal digits."""
-    if isinstance(value, _ARRAYS):
-        return _json_array(value)
-    return value
+def sqlite_values(values: Sequence[Any]) -> list[Any]:
+    """Values as SQLite takes them: arrays travel as JSON, bytes in them as hexadecimal digits."""
+    return [_json_array(each) if isinstance(each, _ARRAYS) else each for each in values]
 
 
 def _json_array(values: Sequence[Any]) -> str:

@@ -22,7 +22,7 @@ from headrace.domain.push.devices import Facts, address_hash, device_lane, state
 from headrace.domain.push.kinds import DeviceReason, DeviceState, Environment, Platform
 from headrace.store.contacts.contact_writes import ContactWriter, by_id, by_write
 from headrace.store.contacts.identifiers import owner_of
-from headrace.store.contacts.races import write_contacts
+from headrace.store.contacts.races import ContactRaceError, write_contacts
 from headrace.store.contacts.refs import find_ref
 from headrace.store.contract.push import (
     KEPT_BYTES_MAX,
@@ -127,6 +127,8 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
     device: Device
     #: The contact that is logged in.
     contact: Contact | None = None
+    #: Whether the device was unknown.
+    created: bool = False
 
 
 class Devices:
@@ -149,16 +151,24 @@ class Devices:
         registration: Registration,
         now_us: int,
         linking: Linking,
+        *,
+        may_add: bool = True,
     ) -> Registered:
         """Write what a client says about its device, which is created if it is unknown.
 
         An address that another device of the app has leaves that one. Tags that waited for a
         contact become its properties.
+
+        Raises:
+            UnknownDeviceError: the device is unknown, and `may_add` is false.
         """
         key = (app_id, device_id)
 
         async def work(tx: Transaction) -> Registered:
-            held = await _hold(tx, project_id, *key, registration.report, now_us)
+            found = await find_device(tx, *key, lock=True)
+            if found is None and not may_add:
+                raise UnknownDeviceError
+            held = found or _new(project_id, *key, registration.report, now_us)
             after = _changed(held, registration, now_us)
             if registration.address is not None:
                 hashed = address_hash(registration.address.address)
@@ -169,15 +179,21 @@ class Devices:
                 writer = ContactWriter(tx, self._system_events, self._numbers, now_us, SOURCE)
                 tags = msgspec.json.decode(held.tags)
                 contact = await _login(writer, project_id, identity, linking, tags)
-                if contact is not None:
-                    own_id = contact.id
-                    if await _leads_to(tx, project_id, held.contact_id, contact.id):
-                        own_id = held.contact_id or own_id
-                    after = msgspec.structs.replace(after, contact_id=own_id, tags="{}")
-            elif not identity.keep:
+            if contact is not None:
+                own_id = contact.id
+                if await _leads_to(tx, project_id, held.contact_id, contact.id):
+                    own_id = held.contact_id or own_id
+                after = msgspec.structs.replace(after, contact_id=own_id, tags="{}")
+            elif identity.is_known or identity.keep:
+                after = await _with_contact(tx, after)
+            else:
                 after = msgspec.structs.replace(after, contact_id=None)
-            await update_device(tx, after)
-            return Registered(device=after, contact=contact)
+            if found is not None:
+                await update_device(tx, after)
+            elif not await insert_device(tx, after):
+                # Another request has just created it; the next attempt finds it.
+                raise ContactRaceError
+            return Registered(device=after, contact=contact, created=found is None)
 
         return await write_contacts(lambda: self._database.write(work))
 
@@ -370,6 +386,10 @@ def list_of(wanted: DeviceFilter) -> Statement:
     return sql(_LIST.format(numbered))
 
 
+class UnknownDeviceError(Exception):
+    """There is no such device; nothing was written."""
+
+
 class TooManyKeptError(Exception):
     """The device keeps as many events as it may; nothing was written."""
 
@@ -381,7 +401,17 @@ async def _hold(
     held = await find_device(tx, app_id, device_id, lock=True)
     if held is not None:
         return await _with_contact(tx, held)
-    made = Device(
+    made = _new(project_id, app_id, device_id, report, now_us)
+    if await insert_device(tx, made):
+        return made
+    # Another request has just created it.
+    found = await find_device(tx, app_id, device_id, lock=True)
+    assert found is not None
+    return found
+
+
+def _new(project_id: int, app_id: str, device_id: str, report: Report, now_us: int) -> Device:
+    return Device(
         lane=device_lane(app_id, device_id),
         app_id=app_id,
         id=device_id,
@@ -410,12 +440,6 @@ async def _hold(
         failed_us=None,
         failure=None,
     )
-    if await insert_device(tx, made):
-        return made
-    # Another request has just created it.
-    found = await find_device(tx, app_id, device_id, lock=True)
-    assert found is not None
-    return found
 
 
 async def _waiting(tx: Transaction, limit: int) -> list[Device]:
@@ -467,8 +491,8 @@ def _changed(held: Device, registration: Registration, now_us: int) -> Device:
 
 async def _leads_to(tx: Transaction, project_id: int, contact_id: str | None, own_id: str) -> bool:
     """Whether an id is that of a contact, or of one that was merged into it."""
-    if contact_id is None:
-        return False
+    if contact_id is None or contact_id == own_id:
+        return contact_id is not None
     ref = await find_ref(tx, project_id, contact_id)
     return ref is not None and ref.id == own_id
 
@@ -514,7 +538,7 @@ async def _login(
     for each in (write, plain):
         try:
             if found is None:
-                return await writer.create(project_id, each)
+                return await writer.create(project_id, each, looked_up=True)
             return await writer.update(found, each)
         except ApiError:
             # Raised before anything is written: the tags are too much for the contact.

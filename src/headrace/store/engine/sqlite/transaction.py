@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from headrace.store.engine.dialect import Statement, sqlite_value
+from headrace.store.engine.dialect import Statement, sqlite_values
 from headrace.store.engine.sqlite.readers import Readers
 from headrace.store.engine.sqlite.writer import Writer
 from headrace.store.engine.transaction import Row, Work, drive
@@ -47,12 +47,10 @@ class SqliteTransaction:
 
     async def run_many(self, statement: Statement, rows: Sequence[Sequence[Any]]) -> None:
         count = statement.sqlite_values
-        self.connection.executemany(
-            statement.sqlite, [[sqlite_value(each) for each in row[:count]] for row in rows]
-        )
+        self.connection.executemany(statement.sqlite, [sqlite_values(row[:count]) for row in rows])
 
     def _execute(self, statement: Statement, values: Sequence[Any]) -> Any:
-        taken = [sqlite_value(each) for each in values[: statement.sqlite_values]]
+        taken = sqlite_values(values[: statement.sqlite_values])
         return self.connection.execute(statement.sqlite, taken)
 
 

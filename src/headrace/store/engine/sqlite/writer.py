@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,9 +86,10 @@ class _Job:
         self.future = future
 
     def finish(self, result: Any, error: BaseException | None) -> None:
-        self.loop.call_soon_threadsafe(self._set, result, error)
+        self.loop.call_soon_threadsafe(self.set, result, error)
 
-    def _set(self, result: Any, error: BaseException | None) -> None:
+    def set(self, result: Any, error: BaseException | None) -> None:
+        """Answer the caller; on its loop."""
         if self.future.cancelled():
             return
         if error is None:
@@ -390,12 +391,10 @@ class Writer:
             self._transact(work)
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers are answered
             failed = store_error(error)
-            for job in jobs:
-                job.finish(None, failed)
+            _finish_all(jobs, [(None, failed)] * len(jobs))
             self._after_failure(failed)
         else:
-            for job, (result, problem) in zip(jobs, ends, strict=True):
-                job.finish(result, problem)
+            _finish_all(jobs, ends)
 
     def _transact(self, work: Callable[[apsw.Connection], T]) -> T:
         connection = self._connection
@@ -441,6 +440,20 @@ class Writer:
             self._after_failure(store_error(error))
         self._moved = True
         self.wake()
+
+
+def _finish_all(jobs: Sequence[_Job], ends: Sequence[tuple[Any, BaseException | None]]) -> None:
+    """Answer the callers, with one call for those of the same loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Any, BaseException | None]]] = {}
+    for job, (result, error) in zip(jobs, ends, strict=True):
+        by_loop.setdefault(job.loop, []).append((job, result, error))
+    for loop, ended in by_loop.items():
+        loop.call_soon_threadsafe(_set_all, ended)
+
+
+def _set_all(ended: Sequence[tuple[_Job, Any, BaseException | None]]) -> None:
+    for job, result, error in ended:
+        job.set(result, error)
 
 
 def _in_savepoint(connection: apsw.Connection, job: _Job) -> tuple[Any, BaseException | None]:
