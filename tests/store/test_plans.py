@@ -643,6 +643,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "message_lists.outcomes": (message_lists.OUTCOMES, "'{e1,e2}', 150"),
     "message_lists.emails": (message_lists.EMAILS, "1, 20000, 'x', 50"),
     "message_lists.of_contact": (message_lists.OF_CONTACT, "'c1', 20000, 50"),
+    "message_lists.cancel_notifications": (message_lists.CANCEL_NOTIFICATIONS, "'m1', 1"),
     "message_lists.attempts": (message_lists.ATTEMPTS, "1, 'm1', 50"),
     "message_lists.engaged": (message_lists.ENGAGED, "1, 'm1', 50"),
     "message_search.of_contact": (message_search.OF_CONTACT, "'c1', 20000, 'x', 50"),
@@ -704,6 +705,10 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
         for table, statement in removal.REMOVE
     },
     "contact_writes.cancel_messages": (contact_writes.CANCEL_MESSAGES, "'{c1,c2}', 1"),
+    "contact_writes.cancel_notifications": (
+        contact_writes.CANCEL_NOTIFICATIONS,
+        "'{c1,c2}', 1",
+    ),
     "contact_writes.wake_runs": (contact_writes.WAKE_RUNS, "'{c1,c2}', 1"),
     "automation_use.users": (automation_use.USERS, "1, 'd1', 100"),
     "automations.by_name": (automations.BY_NAME, "1, 'n1'"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from headrace.backoffice.push.words import reason_words
+from headrace.backoffice.push.words import not_sent_words, reason_words
 from headrace.backoffice.shell.deletion import forced, still_used
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get, post
@@ -85,6 +85,7 @@ async def show_device(visit: PageRequest) -> Response:
         device=found.device,
         notifications=found.notifications,
         reason_words=reason_words,
+        not_sent_words=not_sent_words,
     )
 
 

@@ -1,4 +1,4 @@
-"""Why a device cannot be sent to, in words."""
+"""Why a device cannot be sent to, and why a notification was not sent, in words."""
 
 from __future__ import annotations
 
@@ -13,6 +13,18 @@ _WORDS = {
     DeviceReason.REPLACED: "another device has its token now",
     DeviceReason.ENDPOINT_REFUSED: "the address may not be called",
 }
+
+
+_NOT_SENT = {
+    "cancelled_by": "it was cancelled",
+    "contact_deleted": "the contact was deleted",
+    "no_device": "the device cannot be sent to",
+}
+
+
+def not_sent_words(reason: str) -> str:
+    """The reason of a notification as part of a sentence."""
+    return _NOT_SENT.get(reason, reason.replace("_", " "))
 
 
 def reason_words(reason: DeviceReason) -> str:

@@ -60,12 +60,21 @@ FORGET = tuple(
         "DELETE FROM conflict_pairs WHERE high_id = ANY($1::text[])",
     )
 )
-# Messages that wait to be sent to it. An attempt that may have reached the relay stays unknown.
+# Messages that wait to be sent to it. An attempt that may have reached the relay stays unknown, and
+# a push that one of several devices has got stays sent.
 CANCEL_MESSAGES = sql(
-    "UPDATE messages SET state = CASE WHEN state = 'unknown' THEN state ELSE 'cancelled' END, "
-    "finished_us = CASE WHEN state = 'unknown' THEN finished_us ELSE $2 END, "
-    "reason = 'contact_deleted', due_us = NULL "
+    "UPDATE messages SET "
+    "state = CASE WHEN state IN ('unknown', 'sent') THEN state ELSE 'cancelled' END, "
+    "finished_us = CASE WHEN state = 'unknown' THEN finished_us "
+    "ELSE coalesce(finished_us, $2) END, "
+    "reason = CASE WHEN state = 'sent' THEN reason ELSE 'contact_deleted' END, due_us = NULL "
     "WHERE contact_id = ANY($1::text[]) AND due_us IS NOT NULL"
+)
+# Their pushes to devices. What a worker is sending ends with its attempt.
+CANCEL_NOTIFICATIONS = sql(
+    "UPDATE push_notifications SET state = 'cancelled', reason = 'contact_deleted', "
+    "finished_us = $2 WHERE contact_id = ANY($1::text[]) AND contact_id IS NOT NULL "
+    "AND state IN ('queued', 'deferred')"
 )
 # Its open runs end as soon as the runner looks at them.
 WAKE_RUNS = sql(
@@ -254,6 +263,7 @@ class ContactWriter:
         await identifiers.release(self.tx, held.id, identifiers.own_identifiers(held))
         ids = await identifiers.ids_of(self.tx, held.id)
         await self.tx.run(CANCEL_MESSAGES, ids, self.now_us)
+        await self.tx.run(CANCEL_NOTIFICATIONS, ids, self.now_us)
         await self.tx.run(WAKE_RUNS, ids, self.now_us)
         for statement in (FORGET_SNAPSHOTS, *FORGET):
             await self.tx.run(statement, ids)

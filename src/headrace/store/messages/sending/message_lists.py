@@ -91,6 +91,11 @@ _CANCEL = sql(
     "UPDATE messages SET state = 'cancelled', reason = 'cancelled_by', due_us = NULL, "
     "finished_us = $3 WHERE lane = $1 AND id = $2"
 )
+# Its pushes to devices; a mail has none.
+CANCEL_NOTIFICATIONS = sql(
+    "UPDATE push_notifications SET state = 'cancelled', reason = 'cancelled_by', finished_us = $2 "
+    "WHERE message_id = $1 AND state IN ('queued', 'sending', 'deferred')"
+)
 _AFTER_ALL = (BIGINT_MAX, "~")
 
 
@@ -253,6 +258,7 @@ class MessageLists:
                 return None
             if held.claimed.message.state in {MessageStatus.QUEUED, MessageStatus.DEFERRED}:
                 await tx.run(_CANCEL, *key_of(message_id), now_us)
+                await tx.run(CANCEL_NOTIFICATIONS, message_id, now_us)
             return await find_message(tx, message_id)
 
         return await self._database.write(work)
