@@ -208,6 +208,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
         passwords=passwords,
         mail=mail,
         push_apps=push_apps,
+        push_sending=push_sending,
         relay=relay_of(settings),
         clock_us=clock_us,
         public_origin=public_origin(settings.public_url),

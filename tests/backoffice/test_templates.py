@@ -107,11 +107,30 @@ def test_every_problem_is_shown_and_nothing_is_published(owner: Person, shop: Sh
     assert shop.client.get(f"/templates/{broken}").json()["data"]["versions"] == 0
 
 
-def test_a_push_template_is_named_as_one(owner: Person, shop: Shop) -> None:
-    push = {"locale": "en", "title": "Hello", "message": "There"}
+def test_a_push_template_is_shown_and_tried(owner: Person, shop: Shop) -> None:
+    push = {"locale": "en", "title": "Order {{ order_id }}", "message": "<There>"}
     body = {"name": "Push", "channel": "push", "default_locale": "en", "messages": [push]}
+    body |= {"buttons": [{"id": "go", "text": "Go <on>"}], "data": {"id": "{{ order_id }}"}}
     made = shop.client.post("/templates", json=body).json()["data"]["id"]
-    assert "A push template" in page(owner, shop, f"/templates/{made}")
+    assert "It cannot be shown so" in page(owner, shop, f"/templates/{made}")
+    text = page(owner, shop, f'/templates/{made}?variables={{"order_id": 7}}')
+    for shown in ("Order 7", "&lt;There&gt;", "Go &lt;on&gt;", "Button go"):
+        assert shown in text
+    assert "Send a test" not in text
+
+    app_id = shop.client.post("/push/apps", json={"name": "Shop"}).json()["data"]["id"]
+    phone = {"app_id": app_id, "device_id": "d1", "platform": "ios", "registration_id": "t"}
+    shop.client.post("/v1/register", json=phone)
+    assert "Send a test" in page(owner, shop, f"/templates/{made}")
+    test = f'{shop.path}/templates/{made}/test?variables={{"order_id": 7}}'
+    sent = owner.post(test, {"app": app_id, "device": " d1 "})
+    assert "is on its way" in said(owner, sent.headers["location"])
+    (message,) = shop.client.get("/messages?channel=push").json()["data"]
+    assert message["kind"] == "transactional"
+    base = f"{shop.path}/templates/{made}/test"
+    for path, device in ((test, "d2"), (base, "d1"), (f"{base}?variables=[]", "d1")):
+        wrong = owner.post(path, {"app": app_id, "device": device})
+        assert (wrong.status_code, "Nothing was sent" in wrong.text) == (422, True)
     page(owner, shop, f"/templates/{made}/html", 404)
     published = owner.post(f"{shop.path}/templates/{made}/publish")
     assert (published.status_code, "Version 1 is published" in published.text) == (200, True)

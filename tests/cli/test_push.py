@@ -1,4 +1,4 @@
-"""`headrace push`: a push stopped in the store of a running server."""
+"""`headrace push`: a push stopped, and tests sent, in the store of a running server."""
 
 from __future__ import annotations
 
@@ -39,3 +39,32 @@ def test_a_scheduled_push_is_stopped(server: RunningServer) -> None:
     for unknown in (NOBODY, "no id"):
         failed = headrace_here("push", "stop", unknown, *store)
         assert (failed.returncode, "no push" in failed.stderr) == (1, True)
+
+
+def test_a_template_is_tried_on_one_device(server: RunningServer) -> None:
+    store = ("--store", server.store_url)
+    made = headrace_here("push-app", "create", "Trials", "--json", *store)
+    app_id = json.loads(made.stdout)["app_id"]
+    push = {"locale": "en", "title": "Order {{ order_id }}", "message": "How was it?"}
+    template = {"name": "Rating", "channel": "push", "messages": [push]}
+    phone = {"app_id": app_id, "device_id": "d1", "platform": "ios", "registration_id": "t"}
+    with closing(Client(server.port, server.key)) as client:
+        assert send(client, "POST", "/templates", **template).status == 201
+        assert send(client, "POST", "/v1/register", **phone).status == 200
+        named = ("push", "test", app_id, "d1")
+        values = ("--template", "Rating", "--variables", '{"order_id": 7}')
+        done = headrace_here(*named, *values, "--json", *store)
+        assert (done.returncode, done.stderr) == (0, "")
+        shown = client.get(f"/push/notifications/{json.loads(done.stdout)['id']}").data
+        assert [each["device_id"] for each in shown["notifications"]] == ["d1"]
+    assert headrace_here(*named, *store).returncode == 0
+    for wrong, words in (
+        (("--template", "Rating"), "order_id"),
+        (("--template", "None"), "no template"),
+        (("--template", "Rating", "--variables", "[]"), "JSON object"),
+    ):
+        failed = headrace_here(*named, *wrong, *store)
+        assert failed.returncode != 0
+        assert words in failed.stderr
+    unknown = headrace_here("push", "test", app_id, "d2", *store)
+    assert (unknown.returncode, "unknown" in unknown.stderr) == (1, True)

@@ -305,10 +305,76 @@ def test_a_push_template_is_published_and_shown_in_every_language(client: Client
     assert test.status == 422
 
 
+BUTTONS = [
+    {"id": "track", "text": "Track {{ name }}", "launch_url": "https://x.example/{{ name }}"}
+]
+PUSH_DATA = {"order": {"ids": ["{{ name }}", 7, True, None]}, "plain": "x"}
+
+
+def test_buttons_and_data_of_a_push_template_are_kept_published_and_shown(client: Client) -> None:
+    german = {**PUSH_TEXTS[0], "buttons": [{"id": "track", "text": "Verfolgen"}]}
+    draft = {"channel": "push", "default_locale": "en", "messages": [german, PUSH_TEXTS[1]]}
+    more = {"buttons": BUTTONS, "data": PUSH_DATA}
+    made = send(client, "POST", "/templates", name="Sale", **draft, **more)
+    assert made.status == 201, made.body
+    assert (made.data["buttons"], made.data["data"]) == (BUTTONS, PUSH_DATA)
+    assert made.data["messages"][0]["buttons"][0]["text"] == "Verfolgen"
+    assert made.data["messages"][1]["buttons"] is None
+    target = f"/templates/{made.data['id']}"
+    assert client.request("POST", f"{target}/publish").status == 200
+    version = client.get(f"{target}/versions/1").data
+    assert version["data"] == PUSH_DATA
+    shown = send(client, "POST", f"{target}/preview", variables={"name": "Ann"}).data
+    assert [each["buttons"] for each in shown["messages"]] == [
+        [{"id": "track", "text": "Track Ann", "launch_url": "https://x.example/Ann"}],
+        [{"id": "track", "text": "Verfolgen", "launch_url": None}],
+    ]
+    assert shown["data"] == {"order": {"ids": ["Ann", 7, True, None]}, "plain": "x"}
+    assert send(client, "PATCH", target, description="d").data["buttons"] == BUTTONS
+    cleared = send(client, "PATCH", target, buttons=[], data={})
+    assert (cleared.data["buttons"], cleared.data["data"]) == ([], {})
+    restored = send(client, "POST", f"{target}/restore", version_number=1)
+    assert (restored.data["buttons"], restored.data["data"]) == (BUTTONS, PUSH_DATA)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"buttons": [*BUTTONS, *BUTTONS]}, "buttons[1].id"),
+        ({"buttons": [{"id": str(number), "text": "x"} for number in range(4)]}, "buttons"),
+        ({"buttons": [{"id": "not an id", "text": "x"}]}, "buttons[0].id"),
+        ({"buttons": [{"id": "a"}]}, "buttons[0].text"),
+        ({"buttons": [{"id": "a", "text": "x", "launch_url": "a b"}]}, "buttons[0].launch_url"),
+        ({"buttons": [{"id": "a", "text": "x", "title": "x"}]}, "buttons[0].title"),
+        ({"messages": [{**PUSH_TEXTS[1], "buttons": {}}]}, "messages[0].buttons"),
+        ({"data": []}, "data"),
+        ({"data": {"a": "x" * 20_000}}, "data"),
+        ({"data": {"a": [[[[[[[[[]]]]]]]]]}}, "data"),
+    ],
+)
+def test_buttons_and_data_that_cannot_be_sent_are_rejected(
+    client: Client, change: dict[str, Any], field: str
+) -> None:
+    draft = {"channel": "push", "default_locale": "en", "messages": PUSH_TEXTS} | change
+    answer = send(client, "POST", "/templates", name="Sale", **draft)
+    assert (answer.status, list(answer.fields)) == (422, [field])
+    mail = {key: value for key, value in change.items() if key != "messages"}
+    if mail:
+        assert send(client, "POST", "/templates", **EMAIL_TEMPLATE, **mail).status == 422
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
         ({"messages": []}, "messages"),
+        ({"buttons": [{"id": "a", "text": " "}]}, "buttons[0].text"),
+        ({"buttons": [{"id": "a", "text": "{{ x"}]}, "buttons[0].text"),
+        ({"data": {"text": "", "list": [{"text": "{% if %}"}]}}, "data.list[0].text"),
+        ({"data": {"a": "{{ contact.age }}"}}, "data.a"),
+        (
+            {"messages": [{**PUSH_TEXTS[1], "buttons": [{"id": "a", "text": "{{ x"}]}]},
+            "messages[0].buttons[0].text",
+        ),
         ({"default_locale": "fr"}, "default_locale"),
         ({"messages": [{**PUSH_TEXTS[1], "title": "{{ x"}]}, "messages[0].title"),
         ({"messages": [{**PUSH_TEXTS[1], "title": " "}]}, "messages[0].title"),

@@ -32,7 +32,7 @@ NO_UUID = {
     *("app_id", "device_id", "PushAppResponse.id", "PushApp.id", "public_id", "registration_id"),
     *("user_external_id", "external_user_id"),
     # Chosen by callers.
-    *("PushButtonInput.id", "PushButton.id", "channel_id"),
+    *("PushButtonInput.id", "PushTemplateButton.id", "PushButton.id", "channel_id"),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.audiences import NOBODY, send
-from tests.support.http_server import wait_until
+from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.push import Phone, new_app, subscription
 from tests.support.raw_http import Client
 
@@ -94,6 +94,62 @@ def test_a_test_goes_to_one_device(client: Client, app_id: str) -> None:
     missing = send(client, "POST", "/push/tests", app_id=app_id)
     assert missing.status == 422
     assert set(missing.fields) == {"device_id", "title", "body"}
+
+
+def test_the_draft_of_a_template_goes_to_one_device(
+    client: Client, app_id: str, project: Project, server: HttpServer
+) -> None:
+    anybody = Client(client.port, None)
+    phone = Phone(anybody, app_id, "ios")
+    facts = {"registration_id": "ab" * 32, "device_locale": "de_AT", "environment": "development"}
+    assert phone.send("register", user_external_id="ann", **facts).status == 200
+    anybody.close()
+    url = "https://x.example/{{ order_id }}"
+    english = {"locale": "en", "title": "Order {{ order_id }}", "message": "x", "launch_url": url}
+    german = {"locale": "de", "title": "Bestellung {{ order_id }}"}
+    german |= {"message": "{{ contact.external_id }}"}
+    template: dict[str, Any] = {"name": "Rating", "channel": "push", "default_locale": "en"}
+    template |= {"messages": [english, german]}
+    template |= {"buttons": [{"id": "go", "text": "Go"}], "data": {"id": "{{ order_id }}"}}
+    template_id = send(client, "POST", "/templates", **template).data["id"]
+    named = {"app_id": app_id, "device_id": phone.device_id, "template_id": template_id}
+    missing = send(client, "POST", "/push/tests", **named)
+    assert (missing.status, b"order_id" in missing.body) == (422, True)
+    sent = send(client, "POST", "/push/tests", **named, variables={"order_id": 7})
+    assert sent.status == 201, sent.body
+    assert [each["device_id"] for each in sent.data["notifications"]] == [phone.device_id]
+    push_id = sent.data["id"]
+    held = server.in_store(lambda store: store.push.sends.get(project.id, push_id))
+    assert held is not None
+    content = held.content
+    assert (content.title, content.body) == ("Bestellung 7", "ann")
+    assert content.launch_url == "https://x.example/7"
+    assert [each.text for each in content.buttons] == ["Go"]
+    assert (content.data, content.environment) == ({"id": "7"}, "development")
+
+
+@pytest.mark.parametrize(
+    ("members", "fields"),
+    [
+        ({"template_id": NOBODY}, ["template_id"]),
+        ({"template_id": NOBODY, "title": "x"}, ["title"]),
+        ({"template_id": "x"}, ["template_id"]),
+        ({"title": "x", "body": "y", "variables": {}}, ["variables"]),
+        ({"template_id": NOBODY, "device_id": "other"}, ["device_id"]),
+        ({"template_id": NOBODY, "app_id": "nosuchapp1"}, ["device_id"]),
+        ({"template_id": NOBODY, "device_id": 7}, ["device_id"]),
+    ],
+)
+def test_a_test_that_cannot_be_sent_is_rejected(
+    client: Client, app_id: str, members: dict[str, Any], fields: list[str]
+) -> None:
+    anybody = Client(client.port, None)
+    phone = Phone(anybody, app_id, "ios")
+    assert phone.send("register", registration_id="ab" * 32).status == 200
+    anybody.close()
+    body = {"app_id": app_id, "device_id": phone.device_id} | members
+    answer = send(client, "POST", "/push/tests", **body)
+    assert (answer.status, list(answer.fields)) == (422, fields), answer.body
 
 
 def test_what_the_project_does_not_have_is_named(client: Client, app_id: str) -> None:

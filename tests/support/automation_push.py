@@ -36,13 +36,20 @@ def send_push(**config: Any) -> dict[str, Any]:
     return {"type": "send_push_template", "config": named | config}
 
 
-def push_template(shop: StoredAutomations, name: str, *texts: dict[str, str]) -> None:
+def push_template(
+    shop: StoredAutomations, name: str, *texts: dict[str, Any], buttons: Any = (), data: Any = None
+) -> None:
     """Publish a push template."""
     store, now_us = shop.session.store.messages.templates, shop.clock()
     body = json.dumps(texts).encode()
     fields = TemplateFields(name=name, channel="push", default_locale="en", messages=())
     made = shop.session.run(store.create(PROJECT, fields, now_us))
-    draft = type(made.draft)(default_locale="en", messages=body.decode())
+    draft = type(made.draft)(
+        default_locale="en",
+        messages=body.decode(),
+        buttons=json.dumps(buttons),
+        data=json.dumps(data or {}),
+    )
     content = publish_push(draft)
     shop.session.run(store.publish(made, content, now_us, actor="t"))
 

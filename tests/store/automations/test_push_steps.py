@@ -12,7 +12,7 @@ from headrace.domain.push.kinds import DeviceState, Platform
 from headrace.store.push.materials import PushMaterial
 from headrace.store.push.outbox import PushStart
 from tests.support import mail
-from tests.support.automation_push import ENGLISH, PushShop, push_template, send_push
+from tests.support.automation_push import ENGLISH, GERMAN, PushShop, push_template, send_push
 from tests.support.push_service import Answer, Received, push_service
 from tests.support.session import StoreSession
 from tests.support.stored_automations import PROJECT, StoredAutomations, chain, delay, wait
@@ -64,6 +64,45 @@ def test_every_device_gets_the_push_in_its_language(pushing: PushShop) -> None:
     assert {each["notification_id"] for each in sent} == set(pushing.ids())
     (message,) = run.messages
     assert (message.state, message.subject) == (MessageStatus.SENT, "Order o-7")
+
+
+def test_buttons_and_data_are_sent(pushing: PushShop) -> None:
+    shop = pushing.shop
+    shop.contact()
+    pushing.register("d1", locale="de")
+    pushing.register("d2", locale="en")
+    pushing.register("d3", locale="it")
+    url = "https://x.example/{{ number }}"
+    buttons = [{"id": "go", "text": "Go to {{ number }}", "launch_url": url}]
+    german = GERMAN | {"buttons": [{"id": "go", "text": "Los"}]}
+    italian = {"locale": "it", "title": "Ciao", "message": "Ciao"}
+    data = {"order": ["{{ number }}", 7], "at": {"id": "{{ payload.order_id }}"}}
+    push_template(shop, "Full", ENGLISH, german, italian, buttons=buttons, data=data)
+    shop.start_with(chain(send_push(template="Full"), delay(3600)))
+    shop.send(payload=ORDER)
+    pushing.work()
+    found = {one.path: pushing.payload(one) for one in pushing.service.received}
+    texts = {
+        path: [(each["id"], each["text"], each.get("launch_url")) for each in one["actions"]]
+        for path, one in found.items()
+    }
+    own = [("go", "Go to o-7", "https://x.example/o-7")]
+    assert texts == {"/push/d1": [("go", "Los", None)], "/push/d2": own, "/push/d3": own}
+    assert [one["data"] for one in found.values()] == [
+        {"order": ["o-7", 7], "at": {"id": "o-7"}}
+    ] * 3
+
+
+def test_data_without_a_value_skips_the_push(pushing: PushShop) -> None:
+    shop = pushing.shop
+    shop.contact()
+    pushing.register("d1")
+    push_template(shop, "Full", ENGLISH, data={"a": ["{{ nobody_has_this }}"]})
+    of = shop.start_with(chain(send_push(template="Full"), delay(3600)))
+    shop.send(payload=ORDER)
+    pushing.work()
+    (step, _) = shop.detail(of).run.steps
+    assert (step.status, step.reason) == ("skipped", "missing_variable")
 
 
 def test_without_a_device_the_step_is_skipped(pushing: PushShop) -> None:

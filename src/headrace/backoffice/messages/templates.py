@@ -21,8 +21,11 @@ from headrace.domain.contacts.search import check_search
 from headrace.domain.errors import ApiError, FieldProblem
 from headrace.domain.ids import uuid_text
 from headrace.domain.messages.kinds import TemplateStatus
+from headrace.domain.push.device_tests import PushTest
+from headrace.pipeline.messages.templating import PushPreview
 from headrace.store.contract.contacts import ContactFilter
 from headrace.store.contract.messages import Template
+from headrace.store.contract.push import APPS_MAX
 
 ROWS = 50
 VERSIONS_SHOWN = 20
@@ -41,6 +44,8 @@ class _Preview(msgspec.Struct, kw_only=True):
     #: A contact's data is personal: shown only while unmasked.
     masked: bool = False
     rendered: Rendered | None = None
+    #: Of a push template.
+    pushed: PushPreview | None = None
 
 
 async def list_templates(visit: PageRequest) -> Response:
@@ -70,6 +75,7 @@ async def _page(
     published: int = 0,
     problems: tuple[FieldProblem, ...] = (),
     warnings: tuple[FieldProblem, ...] = (),
+    tested: str = "",
 ) -> Response:
     preview = await _preview(visit, template)
     versions = await visit.store.messages.templates.versions(
@@ -87,6 +93,9 @@ async def _page(
         is_mail=template.channel == "email",
         archived=template.status is TemplateStatus.ARCHIVED,
         preview=preview,
+        data_text="" if preview.pushed is None else json.dumps(preview.pushed.data, indent=2),
+        apps=await _apps(visit, template),
+        tested=tested,
         versions=shown,
         next_before=shown[-1].number if len(versions) > VERSIONS_SHOWN else None,
         published=published,
@@ -106,8 +115,6 @@ async def show_html(visit: PageRequest) -> Response:
 
 async def _preview(visit: PageRequest, template: Template) -> _Preview:
     preview = _Preview(contact=visit.query.text("contact"), variables=visit.query.text("variables"))
-    if template.channel != "email":
-        return preview
     try:
         preview.values = _read_variables(preview.variables)
     except ValueError as error:
@@ -123,6 +130,14 @@ async def _preview(visit: PageRequest, template: Template) -> _Preview:
             return preview
         preview.contact_id = found.id
     try:
+        if template.channel == "push":
+            preview.pushed = await visit.backoffice.mail.templating.preview_push(
+                visit.project.id,
+                template,
+                contact_id=preview.contact_id,
+                variables=preview.values,
+            )
+            return preview
         preview.rendered = await visit.backoffice.mail.templating.preview(
             visit.project.id,
             template.id,
@@ -194,6 +209,35 @@ async def publish(visit: PageRequest) -> Response:
     )
 
 
+async def send_test(visit: PageRequest) -> Response:
+    """Send the draft of a push template to one device."""
+    template = await _find(visit)
+    device_id = visit.form.text("device").strip()
+    try:
+        variables = _read_variables(visit.query.text("variables"))
+        test = PushTest(
+            app_id=visit.form.text("app"),
+            device_id=device_id,
+            template_id=template.id,
+            variables=variables,
+        )
+        await visit.backoffice.push_sending.send_test(visit.project.id, test, actor=visit.actor)
+    except ValueError as error:
+        return await _page(visit, template, 422, tested=f"The variables {error}.")
+    except ApiError as error:
+        return await _page(visit, template, 422, tested=_sentence(error))
+    address = visit.project_url(f"/templates/{template.id}")
+    return visit.go(address, f"The test to device {device_id} is on its way.")
+
+
+async def _apps(visit: PageRequest, template: Template) -> list[tuple[str, str]]:
+    """Ids and names of push apps, for tests of a push template."""
+    if template.channel != "push":
+        return []
+    found = await visit.store.push.apps.list(visit.project.id, before=None, limit=APPS_MAX)
+    return sorted(((app.id, app.name) for app in found), key=lambda each: each[1])
+
+
 async def restore(visit: PageRequest) -> Response:
     """Replace the draft with a version."""
     template = await _find(visit)
@@ -226,4 +270,5 @@ SCREENS = (
     get(f"{_ONE}/html", show_html, Access.VIEWER),
     post(f"{_ONE}/publish", publish, Access.OPERATOR),
     post(f"{_ONE}/restore", restore, Access.OPERATOR),
+    post(f"{_ONE}/test", send_test, Access.OPERATOR),
 )

@@ -12,6 +12,7 @@ from headrace.delivery.mail.relay_url import RelayKind, RelayUrl
 from headrace.pipeline.delivering.webhooks import Webhooks
 from headrace.pipeline.messages.mail_services import MailServices
 from headrace.pipeline.push.push_apps import PushAppSetup
+from headrace.pipeline.push.sending import PushSending
 from headrace.pipeline.streams.streams import Streams
 from headrace.store.store import Store
 
@@ -30,6 +31,7 @@ class Backoffice(msgspec.Struct, frozen=True, kw_only=True):
     passwords: Passwords
     mail: MailServices
     push_apps: PushAppSetup
+    push_sending: PushSending
     #: Where mail goes.
     relay: RelayUrl
     clock_us: Callable[[], int]

@@ -28,6 +28,10 @@ TEMPLATE_BYTES_MAX = 512 * 1024
 EDITOR_BYTES_MAX = 1024 * 1024
 EDITOR_DEPTH_MAX = 100
 LOCALES_MAX = 50
+PUSH_BUTTONS_MAX = 3
+#: Source of the data of a push template, as JSON; what is sent is smaller.
+PUSH_DATA_BYTES_MAX = 16 * 1024
+PUSH_DATA_DEPTH_MAX = 8
 URL_CHARACTERS_MAX = 2048
 REASON_CHARACTERS_MAX = 200
 DOMAIN_CHARACTERS_MAX = 253
@@ -39,21 +43,31 @@ _EMAIL_MEMBERS = (
     "rendered_html",
     "rendered_text",
 )
-_PUSH_MEMBERS = ("default_locale", "messages")
+_PUSH_MEMBERS = ("default_locale", "messages", "buttons", "data")
 TEMPLATE_MEMBERS = ("name", "channel", "description", *_EMAIL_MEMBERS, *_PUSH_MEMBERS)
-_PUSH_MESSAGE_MEMBERS = ("locale", "title", "message", "launch_url", "image_url")
+_PUSH_MESSAGE_MEMBERS = ("locale", "title", "message", "launch_url", "image_url", "buttons")
+_PUSH_BUTTON_MEMBERS = ("id", "text", "launch_url")
 DOMAIN_MEMBERS = ("name", "track_opens", "track_clicks", "warm_up")
 _WARM_UP_MEMBERS = ("enabled", "daily_start", "days")
 SUPPRESSION_MEMBERS = ("email", "scope", "reason")
 
 _LOCALE = re.compile(r"[a-zA-Z]{2,8}(?:[-_][a-zA-Z0-9]{1,8}){0,3}")
+_BUTTON_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Its spaces are none of the URL that it makes.
 _LIQUID = re.compile(r"\{\{[^{}]*\}\}|\{%[^{}]*%\}")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-class PushText(msgspec.Struct, frozen=True, kw_only=True):
+class PushButton(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A button of a push template; text and URL are Liquid."""
+
+    id: str
+    text: str
+    launch_url: str | None = None
+
+
+class PushText(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A push template in one language."""
 
     locale: str
@@ -61,6 +75,8 @@ class PushText(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     launch_url: str | None = None
     image_url: str | None = None
+    #: Empty: those of the template.
+    buttons: tuple[PushButton, ...] = ()
 
 
 class TemplateFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +94,9 @@ class TemplateFields(msgspec.Struct, frozen=True, kw_only=True):
     rendered_text: str | None = None
     default_locale: str | None = None
     messages: tuple[PushText, ...] | None = None
+    buttons: tuple[PushButton, ...] | None = None
+    #: JSON text of an object; its strings are Liquid.
+    data: str | None = None
 
 
 class DomainFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +149,8 @@ def decode_template(body: bytes, *, channel: str | None = None) -> TemplateField
         rendered_text=check.text("rendered_text", _source),
         default_locale=check.text("default_locale", _locale),
         messages=_push_texts(check),
+        buttons=_push_buttons(check),
+        data=_push_data(check),
     )
     check.raise_if_any()
     return fields
@@ -303,11 +324,57 @@ def _push_texts(check: FieldReader) -> tuple[PushText, ...] | None:
             message=one.text("message", _line(SUBJECT_CHARACTERS_MAX)) or "",
             launch_url=one.text("launch_url", _url),
             image_url=one.text("image_url", _url),
+            buttons=_push_buttons(one) or (),
         )
         if any(found.locale.lower() == other.locale.lower() for other in texts):
             one.add("locale", "occurs twice")
         texts.append(found)
     return tuple(texts)
+
+
+def _push_buttons(check: FieldReader) -> tuple[PushButton, ...] | None:
+    if check.members.get("buttons") is None:
+        return None
+    buttons: list[PushButton] = []
+    for one in check.objects("buttons", PUSH_BUTTONS_MAX, _PUSH_BUTTON_MEMBERS, "a button"):
+        one.require("id", "text")
+        found = PushButton(
+            id=one.text("id", check_button_id) or "",
+            text=one.text("text", _line(SUBJECT_CHARACTERS_MAX)) or "",
+            launch_url=one.text("launch_url", _url),
+        )
+        if found.id and any(found.id == other.id for other in buttons):
+            one.add("id", "occurs twice")
+        buttons.append(found)
+    return tuple(buttons)
+
+
+def check_button_id(text: str) -> str:
+    """Return the id of a button of a push.
+
+    Raises:
+        ValueError: with a sentence for the caller.
+    """
+    if _BUTTON_ID.fullmatch(text) is None:
+        raise ValueError("must be 1 to 64 letters, digits and . _ -")
+    return text
+
+
+def _push_data(check: FieldReader) -> str | None:
+    value = check.members.get("data")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        check.add("data", f"must be an object, got {kind_of(value)}")
+        return None
+    try:
+        text = json.dumps(plain_json(value, PUSH_DATA_DEPTH_MAX), separators=(",", ":"))
+    except ValueError as error:
+        check.add("data", str(error))
+        return None
+    if len(text) > PUSH_DATA_BYTES_MAX:
+        check.add("data", f"must be at most {PUSH_DATA_BYTES_MAX} bytes, got {len(text)}")
+    return text
 
 
 def _scope(text: str) -> SuppressionScope:

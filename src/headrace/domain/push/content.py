@@ -26,6 +26,14 @@ TTL_S_MAX = 2_419_200
 T = TypeVar("T")
 
 
+class Button(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A button of a notification; browsers show at most two."""
+
+    id: str
+    text: str
+    launch_url: str | None = None
+
+
 class LocalText(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A text in one language."""
 
@@ -38,14 +46,8 @@ class LocalText(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: None: those of the notification.
     launch_url: str | None = None
     image_url: str | None = None
-
-
-class Button(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A button of a notification; browsers show at most two."""
-
-    id: str
-    text: str
-    launch_url: str | None = None
+    #: Empty: those of the notification.
+    buttons: tuple[Button, ...] = ()
 
 
 class PushContent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -103,8 +105,9 @@ def payload_of(
     """The payload of one device, JSON in UTF-8."""
     text = choose_text(content.messages, locale, lambda one: one.code)
     launch_url, image_url = content.launch_url, content.image_url
-    title, body = content.title, content.body
+    title, body, buttons = content.title, content.body, content.buttons
     if text is not None:
+        buttons = text.buttons or buttons
         title, body = text.title, text.body
         launch_url, image_url = text.launch_url or launch_url, text.image_url or image_url
     metadata = {
@@ -122,7 +125,7 @@ def payload_of(
             {"id": one.id, "text": one.text, "title": one.text, "launch_url": one.launch_url}
             if one.launch_url
             else {"id": one.id, "text": one.text, "title": one.text}
-            for one in content.buttons
+            for one in buttons
         ],
     }
     return msgspec.json.encode({KEY: members})

@@ -22,6 +22,7 @@ from headrace.domain.json_fields import FieldReader, kind_of
 from headrace.domain.json_text import Number
 from headrace.domain.messages.email_request import SCHEDULE_MAX_US, plain_json
 from headrace.domain.messages.kinds import MessageKind
+from headrace.domain.messages.requests import check_button_id
 from headrace.domain.push.content import (
     BUTTONS_MAX,
     PAYLOAD_BYTES_MAX,
@@ -62,7 +63,6 @@ MEMBERS = (
 _ANDROID = ("channel_id", "sound", "ttl")
 _IOS = ("sound", "badge", "mutable_content", "apns_environment")
 _CODE = re.compile(r"[a-zA-Z]{2,8}(?:[-_][a-zA-Z0-9]{1,8}){0,3}")
-_BUTTON_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -205,7 +205,7 @@ def _buttons(check: FieldReader) -> tuple[Button, ...]:
         one.require("id")
         if one.members.get("text") is None and one.members.get("title") is None:
             one.add("text", "is required")
-        button_id = one.text("id", _button_id) or ""
+        button_id = one.text("id", check_button_id) or ""
         # `title` is an older name.
         text = one.text("text", _text) or one.text("title", _text) or ""
         if button_id and any(button_id == each.id for each in buttons):
@@ -314,12 +314,6 @@ def _app_id(text: str) -> str:
 def _device_id(text: str) -> str:
     if not is_device_id(text):
         raise ValueError("must be the id of a device: 1 to 64 letters, digits and . _ : -")
-    return text
-
-
-def _button_id(text: str) -> str:
-    if _BUTTON_ID.fullmatch(text) is None:
-        raise ValueError("must be 1 to 64 letters, digits and . _ -")
     return text
 
 

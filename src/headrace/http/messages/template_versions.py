@@ -25,6 +25,7 @@ from headrace.http.messages.templates import (
     PushMessage,
     TemplateResponse,
     VersionResponse,
+    push_buttons,
     template_response,
 )
 from headrace.http.routing.context import Context, context_of, json_response
@@ -86,6 +87,7 @@ class PreviewResponse(msgspec.Struct, kw_only=True):
     html: str
     text: str
     messages: Annotated[list[PushMessage], about("Of a push template, the default language first.")]
+    data: Annotated[dict[str, Any], about("Of a push template.")]
 
 
 class VersionDetailResponse(VersionResponse, kw_only=True):
@@ -97,6 +99,7 @@ class VersionDetailResponse(VersionResponse, kw_only=True):
     rendered_html: str
     rendered_text: str
     messages: Annotated[list[PushMessage], about("Of a push template, the default language first.")]
+    data: Annotated[dict[str, Any], about("Of a push template.")]
     variables: Annotated[list[str], about("Names that it asks for.")]
     required: Annotated[list[str], about("Names without which it is not sent.")]
 
@@ -141,6 +144,7 @@ async def get_version(request: Request) -> Response:
         rendered_html=sent.html,
         rendered_text=sent.text,
         messages=_push_messages(found.content.texts),
+        data=found.content.data,
         variables=list(found.content.variables),
         required=list(found.content.required),
     )
@@ -185,7 +189,7 @@ async def preview_template(request: Request) -> Response:
     held = await _require_template(context, template_id)
     wanted = decode_preview(body)
     if held.channel == "push":
-        texts = await context.services.mail.templating.preview_push(
+        preview = await context.services.mail.templating.preview_push(
             context.project_id,
             held,
             contact_id=wanted.contact_id,
@@ -193,7 +197,12 @@ async def preview_template(request: Request) -> Response:
             number=wanted.version_number,
         )
         pushed = PreviewResponse(
-            subject="", preview_text="", html="", text="", messages=_push_messages(texts)
+            subject="",
+            preview_text="",
+            html="",
+            text="",
+            messages=_push_messages(preview.texts),
+            data=preview.data,
         )
         return json_response({"data": pushed})
     rendered = await context.services.mail.templating.preview(
@@ -211,6 +220,7 @@ async def preview_template(request: Request) -> Response:
         html=rendered.html,
         text=rendered.text,
         messages=[],
+        data={},
     )
     return json_response({"data": shown})
 
@@ -260,6 +270,7 @@ def _push_messages(texts: Sequence[LocalText]) -> list[PushMessage]:
             message=one.body,
             launch_url=one.launch_url,
             image_url=one.image_url,
+            buttons=push_buttons(one.buttons) or None,
         )
         for one in texts
     ]
@@ -317,7 +328,8 @@ ROUTES = (
         name="previewTemplate",
         summary="Show a template with a contact's data",
         description="Sends nothing. A value that is missing is named in the 422 response. "
-        "Of a push template, `messages` has every language.",
+        "Of a push template, `messages` has every language; one without `buttons`, `launch_url` or "
+        "`image_url` takes those of the first.",
         bodies=json_body(PreviewInput, example={"variables": {"first_name": "Ann"}}),
         responses=(ok("As the contact would get it.", PreviewResponse),),
         limits=_LIMITS,

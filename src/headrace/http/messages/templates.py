@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,7 +12,13 @@ from starlette.responses import Response
 from headrace.domain.contacts.search import SEARCH_CHARACTERS_MAX, check_search
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.messages.kinds import TemplateStatus
-from headrace.domain.messages.requests import SUBJECT_CHARACTERS_MAX, decode_template
+from headrace.domain.messages.requests import (
+    PUSH_BUTTONS_MAX,
+    SUBJECT_CHARACTERS_MAX,
+    PushButton,
+    decode_template,
+)
+from headrace.domain.push.content import Button
 from headrace.domain.timestamps import to_text
 from headrace.http.contacts.topics import name_taken
 from headrace.http.routing.context import Context, context_of, json_response
@@ -20,6 +27,7 @@ from headrace.http.routing.parameters import PAGE, one_of, text
 from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import Limits, created, get, json_body, ok, page, patch, post
 from headrace.http.routing.schema import Description, Id, Name, Time, about
+from headrace.pipeline.messages.push_templates import read_push_draft
 from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.messages import TEMPLATES_MAX, Template
 from headrace.store.messages.content.templates import Templates, TooManyTemplatesError
@@ -27,6 +35,20 @@ from headrace.store.messages.content.templates import Templates, TooManyTemplate
 #: Enough for a draft in all its forms.
 BODY_BYTES_MAX = 4 * 1024 * 1024
 _Line = Annotated[str, about(maxLength=SUBJECT_CHARACTERS_MAX)]
+
+
+class PushTemplateButton(msgspec.Struct, forbid_unknown_fields=True):
+    """A button of a push template; `text` and `launch_url` are Liquid."""
+
+    id: Annotated[str, about(maxLength=64, pattern="^[A-Za-z0-9._-]+$", examples=["track"])]
+    text: str
+    launch_url: str | None = None
+
+
+_Buttons = Annotated[list[PushTemplateButton], about(maxItems=PUSH_BUTTONS_MAX)]
+_Data = Annotated[
+    dict[str, Any], about("Of a push template: sent to the app with it. Strings are Liquid.")
+]
 
 
 class PushMessage(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,6 +59,7 @@ class PushMessage(msgspec.Struct, forbid_unknown_fields=True):
     message: str
     launch_url: str | None = None
     image_url: str | None = None
+    buttons: Annotated[_Buttons | None, about("Those of the template if absent.")] = None
 
 
 class TemplateUpdate(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,6 +76,8 @@ class TemplateUpdate(msgspec.Struct, forbid_unknown_fields=True):
     rendered_text: str | None = None
     default_locale: str | None = None
     messages: list[PushMessage] | None = None
+    buttons: Annotated[_Buttons | None, about("Of a push template, in all languages.")] = None
+    data: _Data | None = None
 
 
 class TemplateCreate(TemplateUpdate, kw_only=True, forbid_unknown_fields=True):
@@ -83,6 +108,10 @@ class TemplateResponse(ListedTemplate, kw_only=True):
     preview_text: str
     rendered_html: str
     rendered_text: str
+    default_locale: Annotated[str | None, about("Of a push template.")]
+    messages: Annotated[list[PushMessage], about("Of a push template.")]
+    buttons: Annotated[list[PushTemplateButton], about("Of a push template.")]
+    data: _Data
 
 
 class VersionResponse(msgspec.Struct, kw_only=True):
@@ -126,13 +155,33 @@ def _listed(of: Template) -> ListedTemplate:
 
 def template_response(of: Template) -> TemplateResponse:
     """A template as the API shows it."""
+    texts, buttons, data = read_push_draft(of.draft)
     return TemplateResponse(
         **msgspec.structs.asdict(_listed(of)),
         subject_template=of.draft.subject_template,
         preview_text=of.draft.preview_text,
         rendered_html=of.draft.rendered_html,
         rendered_text=of.draft.rendered_text,
+        default_locale=of.draft.default_locale,
+        messages=[
+            PushMessage(
+                locale=one.locale,
+                title=one.title,
+                message=one.message,
+                launch_url=one.launch_url,
+                image_url=one.image_url,
+                buttons=push_buttons(one.buttons) or None,
+            )
+            for one in texts
+        ],
+        buttons=push_buttons(buttons),
+        data=data,
     )
+
+
+def push_buttons(of: Sequence[Button | PushButton]) -> list[PushTemplateButton]:
+    """Buttons as the API shows them."""
+    return [PushTemplateButton(id=one.id, text=one.text, launch_url=one.launch_url) for one in of]
 
 
 async def create_template(request: Request) -> Response:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.domain.errors import ErrorCode
-from headrace.domain.events.problems import read_object
-from headrace.domain.json_fields import FieldReader
+from headrace.domain.push.device_tests import decode_push_test
 from headrace.domain.push.kinds import NotificationState
 from headrace.domain.push.request import decode_push
 from headrace.domain.timestamps import to_text
@@ -19,7 +17,7 @@ from headrace.http.routing.context import context_of, json_response
 from headrace.http.routing.media import read_body
 from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import SEND, created, get, json_body, ok, post
-from headrace.http.routing.schema import Id, Time
+from headrace.http.routing.schema import Id, Time, about
 from headrace.http.server.head import Head
 from headrace.store.push.sends import PushSend, SentNotification
 
@@ -119,12 +117,17 @@ class PushInput(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PushTestInput(msgspec.Struct, forbid_unknown_fields=True):
-    """A test to one device."""
+    """A test to one device: `title` and `body`, or the draft of a push template."""
 
     app_id: str
     device_id: str
-    title: str
-    body: str
+    title: Annotated[str | None, about("Required without `template_id`.")] = None
+    body: Annotated[str | None, about("Required without `template_id`.")] = None
+    template_id: Annotated[Id | None, about("Whose draft is sent.")] = None
+    contact_id: Annotated[
+        Id | None, about("Whose properties the template uses; else the contact of the device.")
+    ] = None
+    variables: Annotated[dict[str, Any] | None, about("For the template.")] = None
 
 
 class SentPushResponse(msgspec.Struct):
@@ -172,36 +175,38 @@ _SKIPPED = (NotificationState.SKIPPED, NotificationState.CANCELLED)
 
 async def send_push(request: Request) -> Response:
     """`POST /push/notifications`."""
-    return await _send(request, await read_body(request))
-
-
-async def test_push(request: Request) -> Response:
-    """`POST /push/tests`."""
-    members = read_object(await read_body(request))
-    check = FieldReader(members, ("app_id", "device_id", "title", "body"), "a test")
-    check.require("app_id", "device_id", "title", "body")
-    check.raise_if_any()
-    body = {
-        "app_id": members["app_id"],
-        "device_ids": [members["device_id"]],
-        "notification": {"title": members["title"], "body": members["body"]},
-    }
-    return await _send(request, json.dumps(body).encode())
-
-
-async def _send(request: Request, body: bytes) -> Response:
     context = context_of(request)
-    head: Head = request.scope["state"]["head"]
-    key = head.headers.get(b"idempotency-key")
-    wanted = decode_push(
-        body,
-        context.services.clock_us(),
-        header_key=None if key is None else key.decode("latin-1"),
-    )
+    body = await read_body(request)
+    wanted = decode_push(body, context.services.clock_us(), header_key=_header_key(request))
     project = context.principal.project
     sent = await context.services.push_sending.send(
         project.id, wanted, project.policies, actor=context.principal.key_id
     )
+    return _sent(sent)
+
+
+async def test_push(request: Request) -> Response:
+    """`POST /push/tests`."""
+    context = context_of(request)
+    test = decode_push_test(await read_body(request))
+    project = context.principal.project
+    sent = await context.services.push_sending.send_test(
+        project.id,
+        test,
+        policies=project.policies,
+        actor=context.principal.key_id,
+        header_key=_header_key(request),
+    )
+    return _sent(sent)
+
+
+def _header_key(request: Request) -> str | None:
+    head: Head = request.scope["state"]["head"]
+    key = head.headers.get(b"idempotency-key")
+    return None if key is None else key.decode("latin-1")
+
+
+def _sent(sent: PushSend) -> Response:
     status = 200 if sent.deduplicated else 201
     response = json_response({"data": push_response(sent)}, status)
     if sent.mismatch:
@@ -322,7 +327,8 @@ ROUTES = (
         SEND,
         name="testPush",
         summary="Send a test to one device",
-        description="A transactional push, listed as any other.",
+        description="A transactional push, listed as any other. With `template_id` the draft of "
+        "that template is sent as it would be once it is published, in the language of the device.",
         bodies=json_body(
             PushTestInput,
             example={

@@ -11,10 +11,11 @@ from headrace.delivery.mail.liquid import TemplateError, parse, render
 from headrace.delivery.mail.templates import unknown_members
 from headrace.domain.contacts.contact import Contact
 from headrace.domain.errors import FieldProblem, invalid
-from headrace.domain.messages.requests import URL_CHARACTERS_MAX, PushText
+from headrace.domain.messages.requests import URL_CHARACTERS_MAX, PushButton, PushText
 from headrace.domain.messages.variables import template_values
 from headrace.domain.push.content import (
     PAYLOAD_BYTES_MAX,
+    Button,
     LocalText,
     PushContent,
     choose_text,
@@ -34,25 +35,26 @@ def publish_push(draft: Draft) -> VersionContent:
     Raises:
         ApiError: 422 with every problem.
     """
-    messages = msgspec.json.decode(draft.messages or "[]", type=tuple[PushText, ...])
+    messages, buttons, data = read_push_draft(draft)
     problems: list[FieldProblem] = []
     variables: set[str] = set()
     required: set[str] = set()
+    sources = [*_button_fields(buttons, ""), *_data_fields(data)]
     if not messages:
         problems.append(FieldProblem("messages", "must have at least one message"))
     for place, one in enumerate(messages):
-        for name, source in _fields(one):
-            field = f"messages[{place}].{name}"
-            if name in {"title", "message"} and not source.strip():
-                problems.append(FieldProblem(field, "must not be empty"))
-            try:
-                template = parse(source, is_html=False)
-            except TemplateError as error:
-                problems.append(FieldProblem(field, str(error)))
-                continue
-            variables.update(template.variables)
-            required.update(template.required)
-            problems += unknown_members(field, template.variables)
+        sources += _fields(one, f"messages[{place}].")
+    for field, source in sources:
+        if _is_shown(field) and not source.strip():
+            problems.append(FieldProblem(field, "must not be empty"))
+        try:
+            template = parse(source, is_html=False)
+        except TemplateError as error:
+            problems.append(FieldProblem(field, str(error)))
+            continue
+        variables.update(template.variables)
+        required.update(template.required)
+        problems += unknown_members(field, template.variables)
     default = (draft.default_locale or "").lower()
     if messages and default and all(one.locale.lower() != default for one in messages):
         problems.append(FieldProblem("default_locale", "is the locale of no message"))
@@ -68,9 +70,12 @@ def publish_push(draft: Draft) -> VersionContent:
                 body=one.message,
                 launch_url=one.launch_url,
                 image_url=one.image_url,
+                # Other languages without buttons take those of the first.
+                buttons=_buttons(one.buttons or (() if place else buttons)),
             )
-            for one in ordered
+            for place, one in enumerate(ordered)
         ),
+        data=data,
         variables=tuple(sorted(variables)),
         required=tuple(sorted(required)),
     )
@@ -98,9 +103,11 @@ def render_push(material: StepMaterial, locales: Sequence[str | None], now_us: i
         body=first.body,
         launch_url=first.launch_url,
         image_url=first.image_url,
+        buttons=first.buttons,
         messages=tuple(
             render_text(text, values, now_us) for text in material.texts if text in wanted
         ),
+        data=render_data(material.data, values, now_us),
         ttl_s=step.ttl_s,
         urgency=step.urgency,
     )
@@ -147,14 +154,78 @@ def render_text(text: LocalText, values: Mapping[str, Any], now_us: int) -> Loca
         body=made(text.body),
         launch_url=url(text.launch_url),
         image_url=url(text.image_url),
+        buttons=tuple(
+            Button(id=one.id, text=made(one.text), launch_url=url(one.launch_url))
+            for one in text.buttons
+        ),
     )
 
 
-def _fields(one: PushText) -> list[tuple[str, str]]:
-    fields = (
-        ("title", one.title),
-        ("message", one.message),
-        ("launch_url", one.launch_url or ""),
-        ("image_url", one.image_url or ""),
-    )
-    return [(name, text) for name, text in fields if text or name in {"title", "message"}]
+def render_data(data: dict[str, Any], values: Mapping[str, Any], now_us: int) -> dict[str, Any]:
+    """Render the strings in the data of a template, at any depth; names stay as they are.
+
+    Raises:
+        MissingVariableError: a value is missing.
+        TemplateError: a limit was reached.
+    """
+
+    def made(value: Any) -> Any:
+        if isinstance(value, str):
+            return render(parse(value, is_html=False), values, now_us)
+        if isinstance(value, dict):
+            return {name: made(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [made(each) for each in value]
+        return value
+
+    return {name: made(value) for name, value in data.items()}
+
+
+def read_push_draft(
+    draft: Draft,
+) -> tuple[tuple[PushText, ...], tuple[PushButton, ...], dict[str, Any]]:
+    """Texts, buttons and data of the draft of a push template."""
+    texts = msgspec.json.decode(draft.messages or "[]", type=tuple[PushText, ...])
+    buttons = msgspec.json.decode(draft.buttons or "[]", type=tuple[PushButton, ...])
+    return texts, buttons, msgspec.json.decode(draft.data or "{}", type=dict[str, Any])
+
+
+def _is_shown(field: str) -> bool:
+    """Whether a field is a text that people read, which must not be empty."""
+    is_data = field.startswith("data")
+    return not is_data and field.endswith(("].title", "].message", "].text"))
+
+
+def _buttons(of: Sequence[PushButton]) -> tuple[Button, ...]:
+    return tuple(Button(id=one.id, text=one.text, launch_url=one.launch_url) for one in of)
+
+
+def _fields(one: PushText, path: str) -> list[tuple[str, str]]:
+    fields = [(f"{path}title", one.title), (f"{path}message", one.message)]
+    for name, source in (("launch_url", one.launch_url), ("image_url", one.image_url)):
+        if source:
+            fields.append((f"{path}{name}", source))
+    return fields + _button_fields(one.buttons, path)
+
+
+def _button_fields(of: Sequence[PushButton], path: str) -> list[tuple[str, str]]:
+    fields: list[tuple[str, str]] = []
+    for place, one in enumerate(of):
+        fields.append((f"{path}buttons[{place}].text", one.text))
+        if one.launch_url:
+            fields.append((f"{path}buttons[{place}].launch_url", one.launch_url))
+    return fields
+
+
+def _data_fields(value: Any, path: str = "data") -> list[tuple[str, str]]:
+    if isinstance(value, str):
+        return [(path, value)]
+    if isinstance(value, dict):
+        items = [(f"{path}.{name}", each) for name, each in value.items()]
+    else:
+        items = [(f"{path}[{place}]", each) for place, each in enumerate(_listed(value))]
+    return [field for name, each in items for field in _data_fields(each, name)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

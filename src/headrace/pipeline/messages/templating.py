@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from headrace.delivery.mail.liquid import TemplateError
@@ -17,7 +19,12 @@ from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
 from headrace.domain.messages.variables import template_values
 from headrace.domain.push.content import LocalText
 from headrace.pipeline.messages.composer import template_contact
-from headrace.pipeline.messages.push_templates import publish_push, push_values, render_text
+from headrace.pipeline.messages.push_templates import (
+    publish_push,
+    push_values,
+    render_data,
+    render_text,
+)
 from headrace.store.contract.messages import Draft, Template, TemplateVersion, VersionContent
 from headrace.store.messages.content.templates import DraftChangedError, TooManyTemplatesError
 from headrace.store.store import Store
@@ -28,6 +35,14 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
 
     version: TemplateVersion
     warnings: tuple[FieldProblem, ...]
+
+
+class PushPreview(msgspec.Struct, frozen=True, kw_only=True):
+    """A push template as a contact would get it."""
+
+    #: That of the default language first.
+    texts: tuple[LocalText, ...]
+    data: dict[str, Any]
 
 
 class Templating:
@@ -100,8 +115,8 @@ class Templating:
         contact_id: str | None,
         variables: dict[str, object],
         number: int | None = None,
-    ) -> tuple[LocalText, ...]:
-        """A push template in every language as a contact would get it, the default one first.
+    ) -> PushPreview:
+        """A push template in every language as a contact would get it.
 
         Args:
             number: of a version; None: the draft.
@@ -110,17 +125,21 @@ class Templating:
             ApiError: 422 when it cannot be rendered, or contact or version are unknown.
         """
         if number is None:
-            texts = publish_push(held.draft).texts
+            content = publish_push(held.draft)
         else:
             version = await self._store.messages.templates.version_numbered(
                 project_id, held.id, number
             )
             if version is None:
                 raise invalid(FieldProblem("version_number", "is no version of this template"))
-            texts = version.content.texts
+            content = version.content
         values = push_values(variables, {}, await self._contact(project_id, contact_id))
+        now_us = self._store.clock_us()
         try:
-            return tuple(render_text(one, values, self._store.clock_us()) for one in texts)
+            return PushPreview(
+                texts=tuple(render_text(one, values, now_us) for one in content.texts),
+                data=render_data(content.data, values, now_us),
+            )
         except TemplateError as error:
             raise invalid(FieldProblem("", str(error))) from None
 
@@ -142,7 +161,8 @@ class Templating:
         if held is None:
             return None
         if held.channel != "email":
-            raise invalid(FieldProblem("channel", "only e-mail templates can be sent as a test"))
+            message = "of a push template a test is sent with POST /push/tests"
+            raise invalid(FieldProblem("channel", message))
         made = await publish(source_of(held.draft))
         if made.problems:
             raise invalid(*made.problems)

@@ -62,6 +62,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     default_locale: str | None = None
     #: Of a push template, as JSON text.
     messages: str | None = None
+    buttons: str | None = None
+    data: str | None = None
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +94,8 @@ class VersionContent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     text: str = ""
     #: As Liquid, that of the default language first.
     texts: tuple[LocalText, ...] = ()
+    #: Of push; strings in it are Liquid.
+    data: dict[str, Any] = {}
     variables: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -42,6 +43,7 @@ class StepMaterial(msgspec.Struct, frozen=True, kw_only=True):
     step: StepContent
     #: In each language, that of the default one first.
     texts: tuple[LocalText, ...]
+    data: dict[str, Any]
     contact: Contact | None
 
 
@@ -127,7 +129,8 @@ class _Reader:
         contact = None
         if message.contact_id is not None:
             contact = await by_id(self._tx, message.project_id, message.contact_id)
-        return StepMaterial(step=push.step, texts=version.content.texts, contact=contact)
+        content = version.content
+        return StepMaterial(step=push.step, texts=content.texts, data=content.data, contact=contact)
 
     async def _content_of(self, send_id: str) -> PushContent | Unsendable:
         if send_id not in self._contents:

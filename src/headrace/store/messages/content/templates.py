@@ -285,6 +285,10 @@ def draft_of(before: Draft, fields: TemplateFields) -> Draft:
         changes["default_locale"] = fields.default_locale
     if fields.messages is not None:
         changes["messages"] = msgspec.json.encode(fields.messages).decode()
+    if fields.buttons is not None:
+        changes["buttons"] = msgspec.json.encode(fields.buttons).decode()
+    if fields.data is not None:
+        changes["data"] = fields.data
     return msgspec.structs.replace(before, **changes)
 
 
