@@ -1,10 +1,15 @@
-"""A process that sends due pushes; it can be configured to crash, see `headrace.faults`."""
+"""A process that sends due pushes, and may crash at a fail point, see `headrace.faults`.
+
+It is forked from one that has imported everything, since importing takes longer than the work.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import sys
+import multiprocessing
+from multiprocessing.process import BaseProcess
 
+from headrace import faults
 from headrace.process_names import own_name
 from headrace.stores import open_store
 from tests.pipeline.messages.mail_process import WAIT_SECONDS, is_open
@@ -27,5 +32,17 @@ async def work(store_url: str, origin: str) -> None:
     await store.close()
 
 
-if __name__ == "__main__":
-    asyncio.run(work(sys.argv[1], sys.argv[2]))
+def run(store_url: str, origin: str, kill_at: str) -> None:
+    """Send until nothing waits, or until the process passes a fail point."""
+    faults._armed, faults._action = kill_at, "kill"
+    asyncio.run(work(store_url, origin))
+
+
+def start(store_url: str, origin: str, kill_at: str = "") -> BaseProcess:
+    """A process that runs."""
+    context = multiprocessing.get_context("forkserver")
+    # Effective before the first process.
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=run, args=(store_url, origin, kill_at), daemon=True)
+    process.start()
+    return process

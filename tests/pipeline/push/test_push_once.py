@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections import defaultdict
+from multiprocessing.process import BaseProcess
 
 import pytest
 
+from tests.pipeline.push import push_process
 from tests.support import mail, pushes
 from tests.support.places import Place
 from tests.support.push_service import Answer, PushService, Received, Subscription, push_service
@@ -21,7 +21,6 @@ pytestmark = pytest.mark.slow
 
 DEVICES = 8
 PROCESS_SECONDS_MAX = 60
-_COMMAND = [sys.executable, "-m", "tests.pipeline.push.push_process"]
 
 
 def fill(place: Place, service: PushService) -> dict[str, Subscription]:
@@ -63,36 +62,40 @@ def check(place: Place, service: PushService, browsers: dict[str, Subscription])
     assert events[0][0] == DEVICES
 
 
+def ended(process: BaseProcess) -> int | None:
+    """Exit status of a process, once it has ended."""
+    process.join(PROCESS_SECONDS_MAX)
+    return process.exitcode
+
+
 @pytest.mark.parametrize("point", ["message_claimed", "message_started", "message_recorded"])
 def test_a_kill_between_two_steps_shows_each_push_once(place: Place, point: str) -> None:
     with push_service() as service:
         browsers = fill(place, service)
-        environ = os.environ | {"HEADRACE_FAIL_POINT": f"{point}:kill"}
-        command = [*_COMMAND, place.url, service.origin]
-        died = subprocess.run(command, env=environ, timeout=PROCESS_SECONDS_MAX, check=False)
-        assert died.returncode == -signal.SIGKILL
-        subprocess.run(command, timeout=PROCESS_SECONDS_MAX, check=True)
+        died = push_process.start(place.url, service.origin, kill_at=point)
+        assert ended(died) == -signal.SIGKILL
+        assert ended(push_process.start(place.url, service.origin)) == 0
         check(place, service, browsers)
 
 
 def test_a_kill_while_services_take_pushes_repeats_them_with_the_same_id(place: Place) -> None:
     ready = threading.Event()
-    process: subprocess.Popen[bytes] | None = None
+    process: BaseProcess | None = None
 
     def answer(number: int, _push: Received) -> Answer:
         if number == 3:
             assert ready.wait(10)
             assert process is not None
-            process.send_signal(signal.SIGKILL)
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
         return Answer()
 
     with push_service(answer) as service:
         browsers = fill(place, service)
-        command = [*_COMMAND, place.url, service.origin]
-        process = subprocess.Popen(command)
+        process = push_process.start(place.url, service.origin)
         ready.set()
-        assert process.wait(PROCESS_SECONDS_MAX) == -signal.SIGKILL
-        subprocess.run(command, timeout=PROCESS_SECONDS_MAX, check=True)
+        assert ended(process) == -signal.SIGKILL
+        assert ended(push_process.start(place.url, service.origin)) == 0
         check(place, service, browsers)
         # Otherwise nothing was repeated, and the test shows nothing.
         assert len(service.received) > DEVICES
