@@ -109,7 +109,7 @@ def test_every_problem_is_shown_and_nothing_is_published(owner: Person, shop: Sh
 
 def test_a_push_template_is_shown_and_tried(owner: Person, shop: Shop) -> None:
     push = {"locale": "en", "title": "Order {{ order_id }}", "message": "<There>"}
-    body = {"name": "Push", "channel": "push", "default_locale": "en", "messages": [push]}
+    body: dict[str, object] = {"name": "Push", "channel": "push", "messages": [push]}
     body |= {"buttons": [{"id": "go", "text": "Go <on>"}], "data": {"id": "{{ order_id }}"}}
     made = shop.client.post("/templates", json=body).json()["data"]["id"]
     assert "It cannot be shown so" in page(owner, shop, f"/templates/{made}")

@@ -251,7 +251,13 @@ def test_a_killed_worker_repeats_the_same_notification(pushing: PushShop) -> Non
     material = shop.session.run(materials.read([claimed]))[claimed.message.id]
     assert isinstance(material, PushMaterial)
     (destination,) = material.destinations
-    start = PushStart(claimed=claimed, relay="push", subject="", destinations=material.destinations)
+    start = PushStart(
+        claimed=claimed,
+        relay="push",
+        subject="",
+        push=material.push,
+        destinations=material.destinations,
+    )
     started = shop.session.run(pushing.outbox.start("dead", [start]))
     assert started[claimed.message.id].attempt == 1
     # A runner that starts again does not queue a second message either.

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from headrace.delivery.contract import DeliveryError, FailureCause
 from headrace.delivery.push.connections import Connections, Lease
@@ -39,6 +40,9 @@ from headrace.version import VERSION
 
 #: Longest that a service must keep a push (four weeks); more is refused by large ones.
 TTL_S_MAX = 2_419_200
+#: Endpoints whose text was checked and is not checked again: each push asks for its service several
+#: times.
+CHECKED_MAX = 256
 _ERRNO = re.compile(r'"errno" ?: ?([0-9]{1,6})\b')
 _RESULTS = {
     FailureCause.URL_REFUSED: PushResult.ENDPOINT_REFUSED,
@@ -94,6 +98,7 @@ class WebPushTransport:
         self._connections = Connections(allowed, resolve=resolve, tls=tls)
         self._slots = asyncio.Semaphore(self._limits.connections_max)
         self._running = 0
+        self._checked = lru_cache(CHECKED_MAX)(self._check)
 
     @property
     def free(self) -> int:
@@ -103,9 +108,11 @@ class WebPushTransport:
     def service_of(self, target: PushTarget) -> str:
         """Host and port of the endpoint; empty when it may not be called."""
         try:
-            return self._url(target).authority if isinstance(target, WebPushTarget) else ""
+            if isinstance(target, WebPushTarget):
+                return self._checked(target.endpoint).authority
         except DeliveryError:
             return ""
+        return ""
 
     async def send(self, push: OutgoingPush, before_hand_over: BeforeHandOver) -> PushOutcome:
         """Make one attempt; see `headrace.delivery.push.contract.PushTransport`."""
@@ -136,8 +143,9 @@ class WebPushTransport:
         """Close idle connections."""
         self._connections.close()
 
-    def _url(self, target: WebPushTarget) -> WebhookUrl:
-        url = check_url(target.endpoint, self._allowed)
+    def _check(self, endpoint: str) -> WebhookUrl:
+        """Check an endpoint by its text; its address is checked when it is connected to."""
+        url = check_url(endpoint, self._allowed)
         if not self._hosts.allows(url.scheme, url.host, url.port):
             raise UrlRefusedError("is not of a known push service (HEADRACE_PUSH_HOSTS)")
         return url
@@ -153,7 +161,7 @@ class WebPushTransport:
             return PushOutcome(result=result, service=service, message=message)
 
         try:
-            url = self._url(target)
+            url = self._checked(target.endpoint)
             request = self._request(push, target, url)
         except DeliveryError as error:
             return ended(_RESULTS.get(error.cause, PushResult.UNREACHABLE), f"the endpoint {error}")

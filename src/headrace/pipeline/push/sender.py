@@ -366,6 +366,7 @@ class _Attempt:
         self._start = start
         self._claimed = claimed
         self._title = content.title
+        self._push = material.push
         self._beginning: asyncio.Task[StartResult] | None = None
 
     async def begin(self) -> None:
@@ -388,6 +389,7 @@ class _Attempt:
                 relay="push",
                 subject=self._title,
                 receiver_free_us=self.receiver_free_us,
+                push=self._push,
                 destinations=self.wanted,
             )
         )

@@ -20,6 +20,7 @@ from headrace.store.messages.message_rows import CONTENT, key_of
 from headrace.store.messages.sending.outbox import Outbox
 from headrace.store.push.notification_rows import (
     Destination,
+    PushMessage,
     begin,
     destinations,
     insert_notifications,
@@ -38,6 +39,8 @@ _ENDS = {
 class PushStart(Start, frozen=True, kw_only=True):
     """A push for which connections are free."""
 
+    #: What it sends, as it was read with the claim; that of a message never changes.
+    push: PushMessage
     #: Devices that the attempt sends to.
     destinations: tuple[Destination, ...]
 
@@ -79,9 +82,8 @@ class PushOutbox(Outbox):
         assert isinstance(start, PushStart)
         result = await super()._begin(tx, start, now_us)
         message = start.claimed.message
-        text = await tx.value(CONTENT, *key_of(message.id))
         # Also devices that were registered since the request.
-        await insert_notifications(tx, message, read_push(text), start.destinations, now_us)
+        await insert_notifications(tx, message, start.push, start.destinations, now_us)
         ids = [one.notification_id for one in start.destinations]
         await begin(tx, sorted(ids), result.attempt or 0)
         return result
