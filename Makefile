@@ -25,6 +25,10 @@ NODE_STAMP  := $(NODE_TESTS)/node_modules/.installed
 # The OpenAPI document is read by the tools that others make their clients with.
 OPENAPI            := .venv-openapi
 OPENAPI_STAMP      := $(OPENAPI)/.installed
+# What checks and describes a release.
+RELEASE       := .venv-release
+RELEASE_STAMP := $(RELEASE)/.installed
+PROJECT_URL   ?=
 OPENAPI_NODE       := tests/http/node
 OPENAPI_NODE_STAMP := $(OPENAPI_NODE)/node_modules/.installed
 # Pages are checked for accessibility.
@@ -90,6 +94,17 @@ test-second-python:
 	  then echo "No second Python here: make test-python runs the tests on one"; \
 	  else scripts/test-python "$$second" $(PARALLEL) tests/unit; fi
 
+.PHONY: test-package
+test-package: $(DEV_STAMP) ## Install the wheel with the locked packages on every Python at hand, and serve from it
+	scripts/test-package
+
+.PHONY: licenses
+licenses: $(DEV_STAMP) $(OPENAPI_STAMP) $(RELEASE_STAMP) $(BENCH_STAMP) ## Compare the licenses of all locked packages with those allowed
+	$(BIN)/python scripts/check-licenses requirements/runtime.txt requirements/dev.txt requirements/bench.txt \
+	  $$(find tests -name package-lock.json -not -path '*/node_modules/*')
+	$(OPENAPI)/bin/python scripts/check-licenses requirements/openapi.txt
+	$(RELEASE)/bin/python scripts/check-licenses requirements/release.txt
+
 .PHONY: screenshots
 screenshots: $(DEV_STAMP) system-packages $(AXE_STAMP) ## Take the screenshots in the docs again
 	$(BIN)/pytest tests/backoffice/browser
@@ -118,6 +133,23 @@ bench: $(BENCH_STAMP) ## Measure against the baselines (STORE=postgresql starts 
 figures: $(BENCH_STAMP) ## Write the figures of the last bench into the README
 	$(BIN)/python -m bench.report.readme $(ARGS)
 
+##@ Release it
+
+.PHONY: package
+package: $(DEV_STAMP) ## Build wheel and source archive into dist/ (PROJECT_URL=https://… is the project's address in them)
+	rm -rf dist
+	PROJECT_URL=$(PROJECT_URL) $(BIN)/python -m hatchling build
+
+.PHONY: sbom
+sbom: $(DEV_STAMP) $(RELEASE_STAMP) ## Write build/headrace.cdx.json: all that an installation contains (SBOM, CycloneDX)
+	rm -rf build/installation
+	$(PYTHON) -m venv --without-pip build/installation
+	$(PIP) --python build/installation/bin/python install --quiet --require-hashes -r requirements/runtime.txt
+	$(PIP) --python build/installation/bin/python install --quiet --no-deps .
+	$(RELEASE)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-file build/headrace.cdx.json build/installation
+	rm -rf build/installation
+
 ##@ Maintain it
 
 .PHONY: system-packages
@@ -138,7 +170,7 @@ examples: $(DEV_STAMP) ## Renew the real webhook payloads in tests/data from the
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build results; never a store
-	rm -rf $(VENV) .venv-lock .venv-python* $(OPENAPI) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .venv-lock .venv-python* $(OPENAPI) $(RELEASE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .PHONY: help
@@ -166,6 +198,11 @@ $(AXE_STAMP): $(AXE)/package-lock.json | system-packages
 $(OPENAPI_STAMP): requirements/openapi.txt
 	$(PYTHON) -m venv $(OPENAPI)
 	$(OPENAPI)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/openapi.txt
+	@touch $@
+
+$(RELEASE_STAMP): requirements/release.txt
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/release.txt
 	@touch $@
 
 $(OPENAPI_NODE_STAMP): $(OPENAPI_NODE)/package-lock.json | system-packages

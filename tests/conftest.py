@@ -22,8 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-#: Folders whose tests share a server for the whole run, and a browser; longer names first.
-_SHARING = ("tests/backoffice/browser/", "tests/backoffice/", "tests/http/")
+#: Folders whose tests share a server for the whole run, a browser, or built archives; longer names
+#: first.
+_SHARING = ("tests/backoffice/browser/", "tests/backoffice/", "tests/http/", "tests/packaging/")
 
 
 def _group(nodeid: str) -> str:

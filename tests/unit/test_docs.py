@@ -24,6 +24,8 @@ HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 #: A path from the root of the repository, as pages write it.
 REPOSITORY_PATH = re.compile(r"(?:src|tests|bench|scripts|requirements)/[\w./-]+")
 VARIABLE = re.compile(r"\bHEADRACE_[A-Z][A-Z_]*[A-Z]\b")
+#: Made once: it takes a tenth of a second.
+COMMAND = typer.main.get_command(app)
 #: Ends a command inside a line of a shell.
 SHELL_ENDS = frozenset({"#", "|", "&&", "||", ";", ">", "2>", "<", "&"})
 #: Concatenated here, so that this file does not contain what it searches for.
@@ -85,7 +87,7 @@ def test_every_relative_link_has_a_target(page: Path) -> None:
 def test_every_command_shown_exists_with_its_options(page: Path) -> None:
     for words in commands(page):
         shown = f"headrace {shlex.join(words)}"
-        command: Any = typer.main.get_command(app)
+        command: Any = COMMAND
         rest = list(words)
         # A word in capitals is a placeholder; the usage of a group ends there.
         while rest and hasattr(command, "commands") and not rest[0].startswith("-"):
