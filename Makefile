@@ -31,6 +31,9 @@ RELEASE_STAMP := $(RELEASE)/.installed
 PROJECT_URL   ?=
 OPENAPI_NODE       := tests/http/node
 OPENAPI_NODE_STAMP := $(OPENAPI_NODE)/node_modules/.installed
+# The compose files are checked by a linter that knows their schema.
+DEPLOY_NODE       := tests/deploy/node
+DEPLOY_NODE_STAMP := $(DEPLOY_NODE)/node_modules/.installed
 # Pages are checked for accessibility.
 AXE         := tests/backoffice/node
 AXE_STAMP   := $(AXE)/node_modules/.installed
@@ -98,6 +101,11 @@ test-second-python:
 test-package: $(DEV_STAMP) ## Install the wheel with the locked packages on every Python at hand, and serve from it
 	scripts/test-package
 
+.PHONY: check-deploy
+check-deploy: $(RELEASE_STAMP) $(DEPLOY_NODE_STAMP) ## Lint the Dockerfile and the compose files
+	$(RELEASE)/bin/hadolint Dockerfile
+	$(DEPLOY_NODE)/node_modules/.bin/dclint --config $(DEPLOY_NODE)/.dclintrc.yaml deploy/compose.yaml deploy/compose.postgres.yaml
+
 .PHONY: licenses
 licenses: $(DEV_STAMP) $(OPENAPI_STAMP) $(RELEASE_STAMP) $(BENCH_STAMP) ## Compare the licenses of all locked packages with those allowed
 	$(BIN)/python scripts/check-licenses requirements/runtime.txt requirements/dev.txt requirements/bench.txt \
@@ -154,7 +162,7 @@ sbom: $(DEV_STAMP) $(RELEASE_STAMP) ## Write build/headrace.cdx.json: all that a
 
 .PHONY: system-packages
 system-packages: ## Install the tools that the tests need from outside Python, if absent
-	@scripts/system-packages strace nodejs npm pgbouncer chromium
+	@scripts/system-packages strace nodejs npm pgbouncer chromium nginx caddy
 
 .PHONY: mail-server
 mail-server: ## Install Debian's Postfix for the tests against a real mail server; it replaces another one
@@ -207,6 +215,10 @@ $(RELEASE_STAMP): requirements/release.txt
 
 $(OPENAPI_NODE_STAMP): $(OPENAPI_NODE)/package-lock.json | system-packages
 	npm ci --prefix $(OPENAPI_NODE) --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
+
+$(DEPLOY_NODE_STAMP): $(DEPLOY_NODE)/package-lock.json | system-packages
+	npm ci --prefix $(DEPLOY_NODE) --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
 
 $(OLD_POSTGRES)/node_modules/.installed: $(OLD_POSTGRES)/package-lock.json | system-packages

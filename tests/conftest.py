@@ -24,7 +24,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 #: Folders whose tests share a server for the whole run, a browser, or built archives; longer names
 #: first.
-_SHARING = ("tests/backoffice/browser/", "tests/backoffice/", "tests/http/", "tests/packaging/")
+_SHARING = (
+    *("tests/backoffice/browser/", "tests/backoffice/", "tests/http/"),
+    *("tests/deploy/", "tests/packaging/"),
+)
 
 
 def _group(nodeid: str) -> str:

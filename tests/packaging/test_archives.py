@@ -23,7 +23,11 @@ LEFT_OUT = {".ci/run"}
 @pytest.fixture(scope="module")
 def tracked() -> set[str]:
     listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if listed.returncode:
         pytest.skip("not a git work tree: an archive has no list of tracked files")

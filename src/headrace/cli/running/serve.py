@@ -81,8 +81,10 @@ def _serve(settings: Settings, start: _Start) -> None:
 
 async def _run(settings: Settings, start: _Start) -> None:
     from headrace.app import STOP_SECONDS_MAX, Headrace
+    from headrace.service_manager import ServiceManager
     from headrace.stores import open_configured, store_url
 
+    manager = ServiceManager.take(os.environ)
     # A shared database without a schema is more likely the wrong one than a new one.
     create = start.with_worker or not store_url(settings.store).is_shared
     store = await open_configured(
@@ -102,9 +104,13 @@ async def _run(settings: Settings, start: _Start) -> None:
         await store.close()
         raise
     await _announce(server, as_json=start.as_json)
+    manager.ready(f"Listening on {settings.host}, port {server.port}")
+    alive = asyncio.create_task(manager.report_alive())
     await ended.wait()
+    manager.stopping()
     limit_the_stop(STOP_SECONDS_MAX)
     await server.stop()
+    alive.cancel()
     if server.worker_unusable:
         raise usage("The worker cannot start; its message is above.")
     if server.failure is not None:

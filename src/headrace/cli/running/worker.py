@@ -39,9 +39,11 @@ def worker(
 
 async def _run(settings: Settings, *, supervised: bool) -> None:
     from headrace.delivery.handlers.loading import HandlersNotLoadedError
+    from headrace.service_manager import ServiceManager
     from headrace.stores import open_configured
     from headrace.worker_process import STOP_SECONDS_MAX, WorkerProcess
 
+    manager = ServiceManager.take(os.environ)
     store = await open_configured(settings, serve=False, create=False)
     process = WorkerProcess(settings, store)
     loop = asyncio.get_running_loop()
@@ -68,10 +70,14 @@ async def _run(settings: Settings, *, supervised: bool) -> None:
         if supervised
         else None
     )
+    manager.ready("Working")
+    alive = asyncio.create_task(manager.report_alive())
     await process.ended.wait()
+    manager.stopping()
     limit_the_stop(STOP_SECONDS_MAX)
     if watching is not None:
         watching.cancel()
     await process.stop()
+    alive.cancel()
     if process.failed:
         raise CommandFailed("The worker stopped because of an internal error; see the log.")
