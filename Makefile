@@ -102,9 +102,15 @@ test-package: $(DEV_STAMP) ## Install the wheel with the locked packages on ever
 	scripts/test-package
 
 .PHONY: check-deploy
-check-deploy: $(RELEASE_STAMP) $(DEPLOY_NODE_STAMP) ## Lint the Dockerfile and the compose files
+check-deploy: $(DEV_STAMP) $(RELEASE_STAMP) $(DEPLOY_NODE_STAMP) ## Lint the Dockerfile and the compose files, and try the alerts and the dashboard with Prometheus' own tool
+	scripts/system-packages prometheus
 	$(RELEASE)/bin/hadolint Dockerfile
 	$(DEPLOY_NODE)/node_modules/.bin/dclint --config $(DEPLOY_NODE)/.dclintrc.yaml deploy/compose.yaml deploy/compose.postgres.yaml
+	promtool check rules deploy/prometheus/alerts.yml
+	promtool test rules deploy/prometheus/alerts.test.yml
+	@mkdir -p build
+	$(BIN)/python -m tests.deploy.dashboard > build/dashboard.yml
+	promtool check rules build/dashboard.yml
 
 .PHONY: licenses
 licenses: $(DEV_STAMP) $(OPENAPI_STAMP) $(RELEASE_STAMP) $(BENCH_STAMP) ## Compare the licenses of all locked packages with those allowed
