@@ -11,7 +11,8 @@ Points: `before_commit`, `inside_commit` (rows written, COMMIT not yet sent),
 mail `message_claimed`, `message_started` (the row of an attempt is committed, nothing is sent to
 the relay) and `message_recorded`; of `headrace compact`, in this order, `compact_checking`,
 `compact_copying`, `compact_copied`, `compact_synced`, `compact_log_removed` and `compact_replaced`;
-of automations `automation_inside_commit` and `automation_committed`.
+of `headrace backup` `backup_begun` and, also of `headrace restore`, `backup_copied`; of automations
+`automation_inside_commit` and `automation_committed`.
 
 `HEADRACE_FAIL_POINT=message_sent_again` has no action: mail that a dead worker had begun is sent
 again instead of becoming `unknown`, so that a test can show that it would notice this.

@@ -21,10 +21,13 @@ from headrace.observability.events import STORE_MIGRATING
 from headrace.store.access.key_file import KeyFile
 from headrace.store.access.sealing import Replaced, replace_lost, seal_all, sealed_secrets
 from headrace.store.contract.errors import StoreSetupError
+from headrace.store.deliveries.held_work import BACKUP, HELD, PUT, Hold, encoded
 from headrace.store.engine.postgres.database import Database, PoolOptions
 from headrace.store.engine.postgres.errors import is_error
 from headrace.store.engine.postgres.errors import store_error as postgres_error
 from headrace.store.engine.postgres.shard import distribute
+from headrace.store.engine.sqlite.backup import Report as BackupReport
+from headrace.store.engine.sqlite.backup import restore_backup, write_backup
 from headrace.store.engine.sqlite.compact import Report as CompactReport
 from headrace.store.engine.sqlite.compact import Space, open_compaction
 from headrace.store.engine.sqlite.connection import open_reader, store_error
@@ -345,6 +348,52 @@ def compact_store(settings: Settings) -> Iterator[tuple[Space, Callable[[Compact
 
     with open_compaction(path) as compaction:
         yield compaction.space, lambda report: compaction.run(report, finish_erasures)
+
+
+def backup_store(settings: Settings, target: Path, report: BackupReport) -> tuple[int, int]:
+    """Write a backup of an embedded store that may be in use; returns its bytes and its time.
+
+    Raises:
+        StoreSetupError: with what to do about it.
+        StoreError: nothing was written.
+    """
+    path = store_url(settings.store).path
+    if path is None:
+        message = (
+            "Only an embedded store is backed up so. PostgreSQL has pg_basebackup and pg_dump."
+        )
+        raise StoreSetupError(message)
+    # Before the snapshot: all that is committed until now is in it.
+    taken_us = now_us()
+    size_bytes = write_backup(
+        path, target, report, lambda backup: backup.execute(PUT.sqlite, (BACKUP, str(taken_us)))
+    )
+    return size_bytes, taken_us
+
+
+def restore_store(settings: Settings, backup: Path, report: BackupReport) -> tuple[int, Hold]:
+    """Make a new embedded store from a backup, with its work held; returns its bytes and the hold.
+
+    Raises:
+        StoreSetupError: with what to do about it.
+        StoreError: nothing was written.
+    """
+    path = store_url(settings.store).path
+    if path is None:
+        message = (
+            "Only an embedded store is restored so. For PostgreSQL use pg_restore or the base "
+            "backup, and then: headrace hold"
+        )
+        raise StoreSetupError(message)
+    hold = Hold(held_us=now_us())
+
+    def change(store: apsw.Connection) -> None:
+        nonlocal hold
+        taken = store.execute("SELECT value FROM meta WHERE name = ?", (BACKUP,)).get
+        hold = Hold(held_us=hold.held_us, backup_us=None if taken is None else int(taken))
+        store.execute(PUT.sqlite, (HELD, encoded(hold)))
+
+    return restore_backup(backup, path, report, change), hold
 
 
 async def copy_store(source: str, target: str, progress: Progress) -> Report:

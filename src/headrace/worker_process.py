@@ -27,7 +27,7 @@ from headrace.delivery.mail.smtp import RelayLimits
 from headrace.delivery.push.contract import PushTransport
 from headrace.delivery.webhook.addresses import parse_networks
 from headrace.delivery.webhook.calls import WebhookCalls
-from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
+from headrace.observability.events import WORKER_HELD, WORKER_STARTED, WORKER_STOPPED
 from headrace.pipeline.automations.runner import AutomationRunner
 from headrace.pipeline.contacts.eraser import Eraser
 from headrace.pipeline.delivering.deliverer import Deliverer, DelivererStores, Transports
@@ -70,6 +70,9 @@ GIVE_BACK_SECONDS_MAX = 5.0
 STATE_SECONDS = 0.5
 #: Notices of arrivals from other processes; after an error the worker only polls for a while.
 LISTENING = LoopOptions(name="arrivals", pause_s=5.0)
+#: How often a worker asks whether held work is released.
+HELD_SECONDS = 1.0
+HELD = "work is held after a restore, until: headrace release"
 #: Handlers that are named in the state.
 STUCK_NAMED_MAX = 3
 
@@ -87,6 +90,25 @@ class WorkerProcess:
         self._nudged = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._transports: list[Transport | MailRelay | PushTransport] = []
+        self._handlers: HandlerTransport | None = None
+        self._held = False
+
+    async def wait_released(self) -> bool:
+        """Wait while work is held; False when the process is to end.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        while await self._store.held_work.get() is not None:
+            if not self._held:
+                _log.warning(WORKER_HELD, advice="headrace release")
+            self._held = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.ended.wait(), HELD_SECONDS)
+            if self.ended.is_set():
+                return False
+        self._held = False
+        return True
 
     async def start(self) -> None:
         """Start every loop.
@@ -263,6 +285,8 @@ class WorkerProcess:
 
     def problem(self) -> str:
         """Why the worker does not work, in one line; empty when it does."""
+        if self._handlers is None:
+            return HELD if self._held else ""
         stuck = self._handlers.stuck()
         if not stuck:
             return ""
@@ -293,7 +317,9 @@ class WorkerProcess:
         reported = None
         while True:
             problem = self.problem()
-            if problem != reported:
+            # Before its start has ended, nothing is known but that work is held.
+            is_known = self._handlers is not None or self._held
+            if is_known and problem != reported:
                 writer.write(f"{problem}\n".encode())
                 reported = problem
             await asyncio.sleep(STATE_SECONDS)
@@ -313,6 +339,9 @@ class WorkerProcess:
         _log.info(WORKER_STOPPED)
 
     async def _give_back(self) -> None:
+        if self._held:
+            # Nothing was started.
+            return
         try:
             if self._tasks:
                 stops = (self.deliverer.stop(), self.sender.stop(), self.push_sender.stop())

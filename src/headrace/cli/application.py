@@ -20,7 +20,7 @@ from headrace.cli.push import push, push_app
 from headrace.cli.running import serve, worker
 from headrace.cli.shared.failure import CommandFailed, ExitCode, usage
 from headrace.cli.shared.output import printable
-from headrace.cli.upkeep import alerts, bench, compact, copy, migrate, secrets
+from headrace.cli.upkeep import alerts, backup, bench, compact, copy, migrate, secrets
 from headrace.config import SettingError
 from headrace.version import VERSION
 
@@ -60,6 +60,10 @@ app.command("worker")(worker.worker)
 app.command("migrate")(migrate.migrate)
 app.command("copy")(copy.copy)
 app.command("compact")(compact.compact)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+app.command("hold")(backup.hold)
+app.command("release")(backup.release)
 app.add_typer(secrets.app, name="secrets")
 app.command("doctor")(doctor.doctor)
 app.add_typer(project.app, name="project")

@@ -31,6 +31,7 @@ from headrace.store.contract.health import StoreHealth
 from headrace.store.deliveries.dead_letters import DeadLetters
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
 from headrace.store.deliveries.delivery_lists import deliveries_of_event
+from headrace.store.deliveries.held_work import HeldWork
 from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.engine.postgres.clock import StoreClock
@@ -139,6 +140,7 @@ class PostgresStore:
         self.delivery_counts = DeliveryCounts(self.database)
         self.dead_letters = DeadLetters(self.database)
         self.replays = Replays(self.database, numbers)
+        self.held_work = HeldWork(self.database, PostgresOutcomes(numbers))
         self.trace = Trace(self.database, deliveries_of_event)
         system_events = PostgresSystemEvents(numbers)
         self.topics = Topics(self.database, system_events)

@@ -35,6 +35,7 @@ from headrace.store.contract.health import StoreHealth
 from headrace.store.deliveries.dead_letters import DeadLetters
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
 from headrace.store.deliveries.delivery_lists import deliveries_of_event
+from headrace.store.deliveries.held_work import HeldWork
 from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.engine.numbers import NumbersByDatabase
@@ -160,6 +161,7 @@ class SqliteStore:
         self.delivery_counts = DeliveryCounts(self.database)
         self.dead_letters = DeadLetters(self.database)
         self.replays = Replays(self.database, numbers)
+        self.held_work = HeldWork(self.database, SqliteOutcomes())
         self.trace = Trace(self.database, deliveries_of_event)
         self.projects = Projects(self.database)
         self.rejections = Rejections(self.database)

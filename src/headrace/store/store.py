@@ -26,6 +26,7 @@ from headrace.store.contract.processing import ProcessingStore
 from headrace.store.deliveries.dead_letters import DeadLetters
 from headrace.store.deliveries.deliveries import Deliveries
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
+from headrace.store.deliveries.held_work import HeldWork
 from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.engine.transaction import Database
@@ -82,6 +83,9 @@ class Store(Protocol):
 
     @property
     def replays(self) -> Replays: ...
+
+    @property
+    def held_work(self) -> HeldWork: ...
 
     @property
     def trace(self) -> Trace: ...

@@ -58,22 +58,31 @@ def check_store(settings: Settings) -> list[Finding]:
         current, newest = asyncio.run(schema_versions(settings))
         if current != newest:
             return [ok("store", url.shown), _schema(current, newest), check_clock(at_us, 0)]
-        health, last, kept, secrets = in_store(settings, _look)
+        health, last, kept, secrets, is_held = in_store(settings, _look)
     except StoreError as error:
         return [fail("store", url.shown, str(error)), check_clock(at_us, 0)]
     newest_us = last // _SEQUENCES_A_MILLISECOND * 1000
     return [
         *_report(health, newest, settings.disk_free_min_bytes),
         _secrets(secrets),
+        _work(is_held=is_held),
         *check_retention(kept, health, at_us, settings.disk_free_min_bytes),
         check_clock(at_us, newest_us),
     ]
 
 
-async def _look(store: Store) -> tuple[StoreHealth, int, Kept, Secrets]:
+async def _look(store: Store) -> tuple[StoreHealth, int, Kept, Secrets, bool]:
     last = await store.events.last_sequence()
     secrets = Secrets(await sealed_secrets(store.database), store.secret_keys.ids)
-    return await store.health(), last, await look_at_retention(store), secrets
+    is_held = await store.held_work.get() is not None
+    return await store.health(), last, await look_at_retention(store), secrets, is_held
+
+
+def _work(*, is_held: bool) -> Finding:
+    if is_held:
+        found = "held after a restore: events are accepted, and workers do nothing"
+        return warn("work", found, "See what waits, and decide: headrace release")
+    return ok("work", "not held")
 
 
 def _secrets(secrets: Secrets) -> Finding:

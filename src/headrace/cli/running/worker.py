@@ -60,16 +60,18 @@ async def _run(settings: Settings, *, supervised: bool) -> None:
             signal.signal(number, signal.SIG_IGN)
         else:
             loop.add_signal_handler(number, stop)
-    try:
-        await process.start()
-    except (HandlersNotLoadedError, ValueError) as error:
-        await process.stop()
-        raise usage(str(error)) from None
+    # Also while it is held: it must end with its server, and say why it does not work.
     watching = (
         asyncio.create_task(process.watch_parent(os.dup(sys.stdin.fileno())))
         if supervised
         else None
     )
+    try:
+        if await process.wait_released():
+            await process.start()
+    except (HandlersNotLoadedError, ValueError) as error:
+        await process.stop()
+        raise usage(str(error)) from None
     manager.ready("Working")
     alive = asyncio.create_task(manager.report_alive())
     await process.ended.wait()

@@ -65,6 +65,7 @@ _REASONS: dict[str, str] = {
     Reason.MAX_DEFER: "it would have had to wait longer than max_defer_hours",
     Reason.SENDING_PAUSED: "sending is paused",
     Reason.PAUSED_HOLD: "its automation is paused",
+    "restored": "it was due before the store was restored from a backup, so it may have been sent",
     Reason.OVERDUE: "it was too late when its automation was resumed",
     Reason.FREQUENCY_CAP_WAIT: "a frequency cap delays it",
     Reason.QUIET_HOURS: "the contact has quiet hours",

@@ -77,6 +77,8 @@ class StoreCause(StrEnum):
     POISON = "poison"
     SUBSCRIBER_DISABLED = "subscriber_disabled"
     SUBSCRIBER_DELETED = "subscriber_deleted"
+    #: It was due before the store was restored from a backup, so it may have been made.
+    RESTORED = "restored"
 
 
 class TooManyWebhooksError(Exception):
