@@ -34,6 +34,11 @@ OPENAPI_NODE_STAMP := $(OPENAPI_NODE)/node_modules/.installed
 # The compose files are checked by a linter that knows their schema.
 DEPLOY_NODE       := tests/deploy/node
 DEPLOY_NODE_STAMP := $(DEPLOY_NODE)/node_modules/.installed
+# Client libraries of other services run unchanged against Headrace.
+CLIENTS            := .venv-clients
+CLIENTS_STAMP      := $(CLIENTS)/.installed
+CLIENTS_NODE       := tests/http/clients
+CLIENTS_NODE_STAMP := $(CLIENTS_NODE)/node_modules/.installed
 # Pages are checked for accessibility.
 AXE         := tests/backoffice/node
 AXE_STAMP   := $(AXE)/node_modules/.installed
@@ -83,7 +88,7 @@ format: $(DEV_STAMP) ## Rewrite the code in the project's format and apply the s
 	$(BIN)/ruff format
 
 .PHONY: test
-test: $(if $(strip $(ARGS)),,test-second-python) $(DEV_STAMP) system-packages $(NODE_STAMP) $(AXE_STAMP) $(OPENAPI_STAMP) $(OPENAPI_NODE_STAMP) $(OLD_POSTGRES_STAMP) ## Run the tests (ARGS="tests/unit -k cursor" picks some)
+test: $(if $(strip $(ARGS)),,test-second-python) $(DEV_STAMP) system-packages $(NODE_STAMP) $(AXE_STAMP) $(OPENAPI_STAMP) $(OPENAPI_NODE_STAMP) $(CLIENTS_STAMP) $(CLIENTS_NODE_STAMP) $(OLD_POSTGRES_STAMP) ## Run the tests (ARGS="tests/unit -k cursor" picks some)
 	$(BIN)/pytest $(or $(strip $(ARGS)),$(PARALLEL))
 
 .PHONY: test-python
@@ -184,7 +189,7 @@ examples: $(DEV_STAMP) ## Renew the real webhook payloads in tests/data from the
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build results; never a store
-	rm -rf $(VENV) .venv-lock .venv-python* $(OPENAPI) $(RELEASE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .venv-lock .venv-python* $(OPENAPI) $(CLIENTS) $(RELEASE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .PHONY: help
@@ -225,6 +230,15 @@ $(OPENAPI_NODE_STAMP): $(OPENAPI_NODE)/package-lock.json | system-packages
 
 $(DEPLOY_NODE_STAMP): $(DEPLOY_NODE)/package-lock.json | system-packages
 	npm ci --prefix $(DEPLOY_NODE) --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
+
+$(CLIENTS_STAMP): requirements/clients.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/clients.txt
+	@touch $@
+
+$(CLIENTS_NODE_STAMP): $(CLIENTS_NODE)/package-lock.json | system-packages
+	npm ci --prefix $(CLIENTS_NODE) --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
 
 $(OLD_POSTGRES)/node_modules/.installed: $(OLD_POSTGRES)/package-lock.json | system-packages

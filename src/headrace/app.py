@@ -21,7 +21,7 @@ from headrace.backoffice.shell.context import PREFIX as BACKOFFICE_PREFIX
 from headrace.backoffice.shell.context import Backoffice
 from headrace.backoffice.shell.passwords import Passwords
 from headrace.backoffice.shell.setup import proxy_networks, public_origin
-from headrace.config import Settings
+from headrace.config import Settings, compat_families
 from headrace.delivery.mail.bounce_server import BounceServer
 from headrace.delivery.mail.contract import MailRelay, OutgoingMail
 from headrace.delivery.mail.relay import open_relay
@@ -37,11 +37,12 @@ from headrace.http.push.clients import AnyOrigin
 from headrace.http.routing.asgi import AsgiRunner
 from headrace.http.routing.context import Services
 from headrace.http.routing.cursor import Cursors
+from headrace.http.routing.match import RouteTable
 from headrace.http.routing.router import Router, RouterDeps
 from headrace.http.routing.services import IngestServices
 from headrace.http.server.listener import HttpServer
 from headrace.http.server.rejection_recorder import RejectionRecorder
-from headrace.http.table import ROUTES, TAGS, route_table
+from headrace.http.table import TAGS, served_routes
 from headrace.observability.events import (
     SERVER_STARTED,
     SERVER_STOPPED,
@@ -216,7 +217,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
     )
     router = Router(
         RouterDeps(
-            table=route_table(),
+            table=RouteTable(served_routes(compat_families(settings.compat))),
             access=access,
             operators=operators,
             services=IngestServices(acceptor, recorder, clock_us, store.events.first_copies),
@@ -283,7 +284,7 @@ def _on_settled(
 def _document(settings: Settings) -> ApiDocument:
     has_backoffice = settings.backoffice != "off"
     return ApiDocument(
-        ROUTES,
+        served_routes(compat_families(settings.compat)),
         TAGS,
         server_url=settings.public_url or "/",
         backoffice_path=BACKOFFICE_PREFIX if has_backoffice else None,

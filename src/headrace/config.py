@@ -179,6 +179,13 @@ SETTINGS = (
         1,
     ),
     Setting(
+        "compat",
+        str,
+        "segment",
+        "Client libraries of other services that are served, separated by commas: segment; empty "
+        "for none.",
+    ),
+    Setting(
         "trusted_proxies",
         str,
         "",
@@ -187,6 +194,8 @@ SETTINGS = (
     Setting("url", str, "http://127.0.0.1:8080", "Server that send, import, export and tail use."),
     Setting("key", str, "", "API key for those commands."),
 )
+#: Values of the setting `compat`: services whose client libraries are served.
+COMPAT_FAMILIES = ("segment",)
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 #: Read elsewhere: fail points of tests, and the secret of `headrace listen`.
 _OTHER_VARIABLES = frozenset({"HEADRACE_FAIL_POINT", "HEADRACE_LISTEN_SECRET"})
@@ -224,6 +233,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     push_subject: str
     push_registrations_max: int
     push_devices_max: int
+    compat: str
     trusted_proxies: str
     url: str
     key: str
@@ -243,6 +253,22 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
             _from_environment(setting, environ) if value is None else _checked(setting, value)
         )
     return Settings(**values)
+
+
+def compat_families(text: str) -> frozenset[str]:
+    """The services named by the setting `compat`.
+
+    Raises:
+        SettingError: one of them is unknown.
+    """
+    families = frozenset(name for part in text.split(",") if (name := part.strip().lower()))
+    for name in sorted(families.difference(COMPAT_FAMILIES)):
+        message = (
+            f"{_named(_BY_NAME['compat'])} must be names out of {', '.join(COMPAT_FAMILIES)}, "
+            f"separated by commas, got {name!r}"
+        )
+        raise SettingError(message)
+    return families
 
 
 def variable(setting: Setting) -> str:

@@ -24,8 +24,9 @@ from headrace.http.openapi import openapi_document
 from headrace.http.routing.asgi import AsgiRunner
 from headrace.http.routing.context import json_response
 from headrace.http.routing.match import RouteTable
-from headrace.http.routing.media import ANY, read_body
+from headrace.http.routing.media import read_body
 from headrace.http.routing.route import (
+    ANY,
     PUBLIC,
     Access,
     Body,

@@ -67,6 +67,9 @@ class Operation:
 
     def body(self) -> tuple[bytes | None, str]:
         """`(body, media type)` that the description allows."""
+        if not self.route.is_documented and self.route.bodies:
+            body = self.route.bodies[0]
+            return _json(body.example), body.media
         content = self.described.get("requestBody", {}).get("content", {})
         if "application/json" in content:
             return _json(self._sample(content["application/json"]["schema"])), "application/json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -12,6 +12,7 @@ from headrace.http.automations import drafts, explain, pausing, publishing, vers
 from headrace.http.automations import operations as run_operations
 from headrace.http.automations import runs as automation_runs
 from headrace.http.catalog import catalog
+from headrace.http.compat import segment
 from headrace.http.contacts import (
     audiences,
     contacts,
@@ -45,7 +46,6 @@ from headrace.http.push import apps as push_apps
 from headrace.http.push import clients as push_clients
 from headrace.http.push import devices as push_devices
 from headrace.http.push import notifications as push_notifications
-from headrace.http.routing.match import RouteTable
 from headrace.http.routing.route import Route
 
 EVENTS, CONTACTS, TOPICS = "Events", "Contacts", "Topics"
@@ -53,6 +53,7 @@ AUDIENCES, MAIL, CATALOG, DEAD_LETTERS = "Audiences", "Mail", "Catalog", "Dead l
 WEBHOOKS, ADMINISTRATION, SERVER = WEBHOOKS_TAG, "Administration", "Server"
 AUTOMATIONS = "Automations"
 PUSH, CLIENTS = "Push", "Push clients"
+COMPAT = "Other client libraries"
 
 #: Groups of the OpenAPI document, in their order.
 TAGS = {
@@ -64,6 +65,7 @@ TAGS = {
     AUTOMATIONS: "What events start: definitions with versions, and runs of contacts.",
     PUSH: "Push apps and the devices that register with them.",
     CLIENTS: "What apps and websites send to register devices and report events, without a key.",
+    COMPAT: "What client libraries of Segment, RudderStack and Jitsu send.",
     CATALOG: "Event names, the structure of their payloads, and how it has changed.",
     DEAD_LETTERS: "Events and deliveries that failed permanently, and their replays.",
     WEBHOOKS: "Endpoints that events are delivered to.",
@@ -120,6 +122,8 @@ ROUTES = (
         explain.ROUTES,
     ),
     *_tagged(PUSH, push_apps.ROUTES, push_devices.ROUTES, push_notifications.ROUTES),
+    # Before those of push clients: they share the path of `/v1/track`.
+    *_tagged(COMPAT, segment.ROUTES),
     *_tagged(CLIENTS, push_clients.ROUTES),
     *_tagged(CATALOG, catalog.ROUTES),
     *_tagged(DEAD_LETTERS, dead_letters.ROUTES, replays.ROUTES),
@@ -136,6 +140,10 @@ ROUTES = (
 )
 
 
-def route_table() -> RouteTable:
-    """The route table of the server."""
-    return RouteTable(ROUTES)
+def served_routes(families: Collection[str]) -> tuple[Route, ...]:
+    """Headrace's own routes, and those for clients of other services.
+
+    Args:
+        families: which of these services, see the setting `compat`.
+    """
+    return tuple(each for each in ROUTES if not each.family or each.family in families)

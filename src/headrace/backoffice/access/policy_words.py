@@ -10,6 +10,7 @@ GROUPS = (
             "event_payload_limit_bytes",
             "event_ingest_limit_per_second",
             "idempotency_conflict",
+            "clock_correction",
             "create_contacts",
             "link_identifiers",
             "placeholder_identifiers",
@@ -70,6 +71,8 @@ MEANINGS = {
     "callers get 429 with the time to wait.",
     "idempotency_conflict": "Response to a repeated idempotency key with different content: the "
     "first event, or 422.",
+    "clock_correction": "Whether times that client libraries of other services send are corrected "
+    "by the difference between the clocks: of browsers only, always, or never.",
     "create_contacts": "Whether an event about an unknown person creates a contact.",
     "link_identifiers": "What happens to an unknown external_id when the e-mail address sent with "
     "it belongs to a contact: it joins a contact that has none (fill), or a conflict is recorded.",

@@ -18,6 +18,8 @@ _CAME = {
     Source.BATCH: "in a batch via the API",
     Source.IMPORT: "from an import",
     Source.SYSTEM: "from Headrace itself (system event)",
+    Source.CLIENT: "from a client of a push app",
+    Source.SEGMENT: "through the Segment API",
 }
 _DELIVERIES = (
     (DeliveryState.DELIVERED, "succeeded"),

@@ -37,6 +37,7 @@ SERVER = (
     *PUSH,
     "push_registrations_max",
     "push_devices_max",
+    "compat",
     "trusted_proxies",
     *("alert_webhook_url", "alert_webhook_secret", "alert_mail_to", "alert_mail_from"),
     "log_level",

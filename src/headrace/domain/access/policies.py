@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.domain.compat.times import ClockCorrection
 from headrace.domain.events.placeholders import check_words
 
 
@@ -39,6 +40,8 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True):
     #: See `headrace.domain.events.placeholders`.
     placeholder_identifiers: str = ""
     idempotency_conflict: IdempotencyConflict = IdempotencyConflict.RETURN_EXISTING
+    #: Of times that client libraries of other services send.
+    clock_correction: ClockCorrection = ClockCorrection.BROWSER
     delivery_max_attempts: int = 14
     processing_max_attempts: int = 10
     retry_base_seconds: float = 5
@@ -68,6 +71,7 @@ UNITS: dict[str, str] = {
     "link_identifiers": "fill or conflict",
     "placeholder_identifiers": "words separated by commas",
     "idempotency_conflict": "return_existing or reject",
+    "clock_correction": "browser, always or never",
     "delivery_max_attempts": "attempts",
     "processing_max_attempts": "attempts",
     "retry_base_seconds": "seconds",

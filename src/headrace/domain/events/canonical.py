@@ -11,7 +11,7 @@ import json
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from headrace.domain.events.event import NewEvent
+from headrace.domain.events.event import RESENT_WITH_OTHER_TIME, NewEvent
 from headrace.domain.events.event_types import Draft
 
 
@@ -25,7 +25,8 @@ def same_content(
     Args:
         event: the later one, received at `received_us`.
         first: event, contact_id, external_id, email, occurred_us, received_us and payload of the
-            first. An omitted time is the time of receipt, and equals another omitted one.
+            first. An omitted time is the time of receipt, and equals another omitted one. Of
+            sources in `RESENT_WITH_OTHER_TIME`, times are not compared.
     """
     name, contact_id, external_id, email, occurred_us, first_received_us, payload = first
     if (event.event, event.contact_id, event.external_id, event.email) != (
@@ -36,7 +37,8 @@ def same_content(
     ):
         return False
     both_left_out = event.occurred_us == received_us and occurred_us == first_received_us
-    if event.occurred_us != occurred_us and not both_left_out:
+    has_own_time = isinstance(event, Draft) or event.source not in RESENT_WITH_OTHER_TIME
+    if has_own_time and event.occurred_us != occurred_us and not both_left_out:
         return False
     return event.payload == payload or _canonical(event.payload) == _canonical(payload)
 

@@ -16,6 +16,13 @@ class Source(IntEnum):
     SYSTEM = 3
     #: A client of a push app, which has no key.
     CLIENT = 4
+    #: A client library of Segment, RudderStack or Jitsu.
+    SEGMENT = 5
+
+
+#: Sources whose clients may send an event again with another time: the time of a message is
+#: corrected by when it was sent, which differs at each attempt.
+RESENT_WITH_OTHER_TIME = frozenset({Source.SEGMENT})
 
 
 class Status(IntEnum):

@@ -15,7 +15,7 @@ from headrace.store.contract.rejections import Rejection
 
 StatusName = Literal["accepted", "processing", "retrying", "processed", "dead_lettered"]
 DeliveryStatusName = Literal["none", "pending", "delivered", "partly_failed", "failed"]
-SourceName = Literal["api", "batch", "import", "system", "client"]
+SourceName = Literal["api", "batch", "import", "system", "client", "segment"]
 
 STATUS_NAMES: dict[int, StatusName] = {status.value: status.name.lower() for status in Status}  # type: ignore[misc]
 DELIVERY_STATUS_NAMES: dict[int, DeliveryStatusName] = {

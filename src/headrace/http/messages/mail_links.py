@@ -16,8 +16,8 @@ from starlette.responses import Response
 from headrace.domain.contacts.topics import Subscription
 from headrace.domain.errors import ApiError
 from headrace.http.routing.context import Services
-from headrace.http.routing.media import ANY, read_body
-from headrace.http.routing.route import PUBLIC, Body, Limits, get, post
+from headrace.http.routing.media import read_body
+from headrace.http.routing.route import ANY, PUBLIC, Body, Limits, get, post
 from headrace.pipeline.messages.public_links import Visitor
 from headrace.store.messages.feedback.unsubscribes import TOPICS_OFFERED_MAX, Left
 

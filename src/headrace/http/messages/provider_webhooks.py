@@ -13,9 +13,9 @@ from starlette.responses import Response
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.messages.feedback.providers.payloads import BODY_BYTES_MAX
 from headrace.http.routing.context import Services, json_response
-from headrace.http.routing.media import ANY, read_body
+from headrace.http.routing.media import read_body
 from headrace.http.routing.path import not_found
-from headrace.http.routing.route import PUBLIC, Body, Limits, Route, post
+from headrace.http.routing.route import ANY, PUBLIC, Body, Limits, Route, post
 from headrace.pipeline.messages.provider_webhooks import (
     NotConfiguredError,
     NotNowError,

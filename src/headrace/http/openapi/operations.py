@@ -121,11 +121,14 @@ def _responses(routes: Sequence[Route], schemas: Schemas) -> dict[str, Any]:
         responses[str(response.status)] = _response(response, schemas)
     codes = dict.fromkeys(code for route in routes for code in errors_of(route))
     by_status: dict[int, list[ErrorCode]] = {}
+    shape = routes[0].error_shape
     for code in codes:
-        by_status.setdefault(STATUS_OF[code], []).append(code)
+        status = STATUS_OF[code] if shape is None else shape.status_of(code)
+        by_status.setdefault(status, []).append(code)
     for status, named in sorted(by_status.items()):
         if str(status) not in responses:
-            responses[str(status)] = _failure(status, named, schemas)
+            schema = ErrorBody if shape is None else shape.schema
+            responses[str(status)] = _failure(status, named, schemas.of(schema))
     return responses
 
 
@@ -160,7 +163,7 @@ def _object(**members: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": list(members), "properties": members}
 
 
-def _failure(status: int, codes: Sequence[ErrorCode], schemas: Schemas) -> dict[str, Any]:
+def _failure(status: int, codes: Sequence[ErrorCode], schema: dict[str, Any]) -> dict[str, Any]:
     headers = ["X-Request-Id"]
     if status in (429, 503):
         headers.append("Retry-After")
@@ -169,7 +172,7 @@ def _failure(status: int, codes: Sequence[ErrorCode], schemas: Schemas) -> dict[
     return {
         "description": ", ".join(code.value for code in codes),
         "headers": _headers(*headers),
-        "content": {JSON: {"schema": schemas.of(ErrorBody)}},
+        "content": {JSON: {"schema": schema}},
     }
 
 

@@ -35,6 +35,7 @@ class Schemas:
         for route in routes:
             declared = [body.schema for body in route.bodies]
             declared += [response.schema for response in route.responses]
+            declared += [] if route.error_shape is None else [route.error_shape.schema]
             declared += [each for response in route.responses for each in response.beside.values()]
             types |= {
                 repr(each): each

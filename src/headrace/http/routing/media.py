@@ -5,12 +5,9 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from headrace.domain.errors import ApiError, ErrorCode
-from headrace.http.routing.route import Route
+from headrace.http.routing.route import ANY, Route
 from headrace.http.server.body import ENCODINGS, unpack
 from headrace.http.server.head import Head, media_type
-
-#: In place of a media type: the route accepts any.
-ANY = "*/*"
 
 
 def check_media_type(head: Head, allowed: tuple[str, ...]) -> str:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.domain.access.api_keys import Scope
-from headrace.domain.errors import ErrorCode
+from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http.server.credentials import BEARER, Credential, InPath
 from headrace.http.server.exchange import RequestHandler
 from headrace.http.server.head import Head, media_type
@@ -27,6 +27,8 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
+#: In place of a media type: the route accepts any.
+ANY = "*/*"
 #: Largest body of a route that does not say otherwise, as it comes and unpacked.
 BODY_BYTES_MAX = 1024 * 1024
 
@@ -168,6 +170,21 @@ class ResponseSpec(msgspec.Struct, frozen=True, kw_only=True):
     is_stream: bool = False
 
 
+class ErrorShape(Protocol):
+    """Errors as the clients of another service expect them."""
+
+    @property
+    def schema(self) -> Any:
+        """Type of the body."""
+        ...
+
+    def status_of(self, code: ErrorCode) -> int: ...
+
+    def encode(self, error: ApiError) -> tuple[int, bytes]:
+        """Status and body."""
+        ...
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One method of one path. Several routes may share both if `when` tells them apart."""
 
@@ -194,12 +211,21 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     when: Callable[[Head], bool] | None = None
     #: The same, decided from the body, which is then read and unpacked first.
     when_body: Callable[[bytes], bool] | None = None
+    #: Whether the body is read as its description says whatever media type the request names.
+    is_any_media: bool = False
+    #: Errors of the route, None for those of all others.
+    error_shape: ErrorShape | None = None
+    #: Clients of another service that it is for, as in the setting `compat`; empty for Headrace's
+    #: own routes.
+    family: str = ""
     #: Whether the document names it.
     is_documented: bool = True
 
     @property
     def media(self) -> tuple[str, ...]:
         """Media types of the body."""
+        if self.is_any_media:
+            return (ANY,)
         return tuple(body.media for body in self.bodies)
 
     @property

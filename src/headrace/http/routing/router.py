@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from headrace.domain.access.api_keys import Scope
-from headrace.domain.errors import ApiError, ErrorCode
-from headrace.domain.events.problems import read_object
+from headrace.domain.compat.members import read_members, storable, value_of
+from headrace.domain.errors import ApiError, ErrorCode, echo, malformed_json
 from headrace.http.routing.asgi import AsgiRunner
 from headrace.http.routing.match import Plain, Resource, RouteTable
 from headrace.http.routing.media import check_encoding, check_media_type
@@ -27,6 +27,13 @@ from headrace.pipeline.intake.accept import rate_limited
 
 #: Store look-ups of unknown credentials, per address and second.
 LOOK_UPS_PER_SECOND = 5
+#: Requests whose key is in their body, per address and second: each is read and unpacked before it
+#: is known who sends it.
+UNKNOWN_PER_SECOND = 100
+#: Of such a body, as it comes over the wire.
+UNKNOWN_BYTES_MAX = 1024 * 1024
+#: First bytes of gzip; browsers cannot always say that they compress.
+_GZIP = b"\x1f\x8b"
 
 #: Returns the principal of a credential, None for an unusable one.
 Authenticator = Callable[[bytes], Any]
@@ -93,6 +100,7 @@ class Router:
             Who.OPERATOR: deps.operators,
         }
         self._look_ups = CallerBuckets(LOOK_UPS_PER_SECOND)
+        self._unknown = CallerBuckets(UNKNOWN_PER_SECOND)
         self._body_bytes_max = max(route.limits.body_bytes_max for route in deps.table.routes)
         self._authenticate_key_header = deps.access.authenticate_header
         self._authenticators: dict[Who, Authenticator] = {
@@ -200,15 +208,29 @@ class Router:
             raise ApiError(
                 ErrorCode.UNSUPPORTED_MEDIA_TYPE, "This path does not accept such a body."
             )
-        self._set_cors(fitting[0], head, exchange)
         route = fitting[0]
-        if route.when_body is None and not self._waits_for_body(route, values, head):
+        self._set_cors(fitting, head, exchange)
+        if route.when_body is None or _credential(route, values, head, None) is not None:
+            _shape_errors(route, exchange)
+        waits = self._waits_for_body(route, values, head)
+        if route.when_body is None and not waits:
             return self._plan_route(route, values, head, exchange)
+        if waits and route.when_body is None:
+            self._take(self._unknown, exchange.connection.peer)
         self._check_rate(route, exchange, None)
-        return BodyFirst(self, tuple(fitting), values, head)
+        return BodyFirst(self, tuple(fitting), values, head, self._body_max(fitting, values, head))
 
     def _waits_for_body(self, route: Route, values: dict[str, str], head: Head) -> bool:
         return route.access.needs_body and _credential(route, values, head, None) is None
+
+    def _body_max(self, routes: Sequence[Route], values: dict[str, str], head: Head) -> int:
+        """Of the largest body that one of the routes accepts."""
+        sizes = []
+        for route in routes:
+            size = route.limits.body_bytes_max
+            waits = self._waits_for_body(route, values, head)
+            sizes.append(min(size, UNKNOWN_BYTES_MAX) if waits else size)
+        return max(sizes)
 
     def plan_with_body(
         self,
@@ -224,12 +246,16 @@ class Router:
             ApiError: none of them matches, or the sender lacks access.
         """
         unpacked_max = max(route.limits.unpacked_bytes_max for route in routes)
-        text = unpack(body, check_encoding(head), unpacked_max)
+        encoding = check_encoding(head)
+        if encoding == "identity" and body.startswith(_GZIP):
+            encoding = "gzip"
+        text = unpack(body, encoding, unpacked_max)
         # The body must not be unpacked twice.
         head.headers.pop(b"content-encoding", None)
         for route in routes:
             if route.when_body is not None and not route.when_body(text):
                 continue
+            _shape_errors(route, exchange)
             limits = route.limits
             if len(body) > limits.body_bytes_max:
                 raise too_large(limits.body_bytes_max)
@@ -237,7 +263,9 @@ class Router:
                 raise too_large(limits.unpacked_bytes_max, decoded=True)
             members = None
             if self._waits_for_body(route, values, head):
-                members = read_object(text)
+                if route.when_body is not None:
+                    self._take(self._unknown, exchange.connection.peer)
+                members = _text_members(text)
             return self._plan_route(route, values, head, exchange, members), text
         raise ApiError(ErrorCode.VALIDATION, "This path does not accept such a body.")
 
@@ -365,9 +393,9 @@ class Router:
         if wait_s := bucket.take(caller, self._services.clock_us()):
             raise rate_limited(bucket.rate, wait_s)
 
-    def _set_cors(self, route: Route, head: Head, exchange: Exchange) -> None:
+    def _set_cors(self, routes: Sequence[Route], head: Head, exchange: Exchange) -> None:
         """Let a page of an allowed origin read the response, including a rejection."""
-        if route.cors is None or b"origin" not in head.headers:
+        if b"origin" not in head.headers or all(route.cors is None for route in routes):
             return
         origin = _origin(head)
         headers = [("Vary", "Origin")]
@@ -398,9 +426,14 @@ class BodyFirst:
     __slots__ = ("_head", "_router", "_routes", "_values", "body_bytes_max")
 
     def __init__(
-        self, router: Router, routes: tuple[Route, ...], values: dict[str, str], head: Head
+        self,
+        router: Router,
+        routes: tuple[Route, ...],
+        values: dict[str, str],
+        head: Head,
+        body_bytes_max: int,
     ) -> None:
-        self.body_bytes_max = max(route.limits.body_bytes_max for route in routes)
+        self.body_bytes_max = body_bytes_max
         self._router = router
         self._routes = routes
         self._values = values
@@ -432,6 +465,30 @@ class Preflight:
         """Allow the request."""
         del body
         exchange.respond_empty(204, self._headers)
+
+
+def _shape_errors(route: Route, exchange: Exchange) -> None:
+    if route.error_shape is not None:
+        exchange.encode_error = route.error_shape.encode
+    elif hasattr(exchange, "encode_error"):
+        del exchange.encode_error
+
+
+def _text_members(body: bytes) -> dict[str, Any]:
+    """Members of a body that are texts: a key can be one of them. An empty body has none.
+
+    It is unknown yet who sends the body, so nothing else of it is decoded.
+
+    Raises:
+        ApiError: 400, it is no JSON object.
+    """
+    if not body.strip():
+        return {}
+    try:
+        members = read_members(storable(body))
+        return {name: value_of(members, name) for name in members if members[name][:1] == b'"'}
+    except ValueError as error:
+        raise malformed_json(f"The body must be one JSON object: {echo(str(error))}") from None
 
 
 def _credential(

@@ -98,6 +98,7 @@ class Exchange:
         "chunkable",
         "close",
         "connection",
+        "encode_error",
         "head_only",
         "headers",
         "in_parts",
@@ -120,6 +121,9 @@ class Exchange:
         self.response: bytes | None = None
         #: Called once all earlier responses are written, see `ClientConnection.when_first`.
         self.start: Callable[[], None] | None = None
+        #: How errors look, where that is not as usual: their status and body. Left unset otherwise,
+        #: so that it costs other requests nothing.
+        self.encode_error: Callable[[ApiError], tuple[int, bytes]]
 
     def respond_json(
         self, status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()
@@ -143,4 +147,6 @@ class Exchange:
 
     def fail(self, error: ApiError) -> None:
         """Respond with an error."""
-        self.respond_json(error.status, error_body(error), error_headers(error))
+        encode = getattr(self, "encode_error", None)
+        status, body = (error.status, error_body(error)) if encode is None else encode(error)
+        self.respond_json(status, body, error_headers(error))

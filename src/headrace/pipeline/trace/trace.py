@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from headrace.domain.compat.segment import TIMESTAMP
 from headrace.domain.events.event import Source, Status, StoredEvent
 from headrace.domain.timestamps import to_text
 from headrace.pipeline.trace.deliveries import delivery_moments, subscriber_moments
@@ -36,7 +37,10 @@ _RECEIVED = {
     Source.IMPORT: "Received from an import",
     Source.SYSTEM: "Emitted by Headrace",
     Source.CLIENT: "Reported by a client of a push app",
+    Source.SEGMENT: "Received through the Segment API",
 }
+#: In payloads of events whose client sent a time that is unreadable or too far ahead.
+UNUSED_TIME = f'"{TIMESTAMP}"'
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -85,6 +89,8 @@ def _received(event: StoredEvent) -> Moment:
     text = _RECEIVED[Source(event.source)]
     if event.api_key_id is not None:
         text += f" with key {event.api_key_id}"
+    if event.source == Source.SEGMENT and UNUSED_TIME in event.payload:
+        text += "; the time it was sent with cannot be used, so that of its receipt counts"
     return Moment(
         event.received_us,
         TraceEntry(

@@ -1,0 +1,1 @@
+"""Reads what client libraries of other services send. Nothing here knows HTTP."""

@@ -1,0 +1,1 @@
+"""Routes for client libraries of other services."""
