@@ -45,6 +45,7 @@ from headrace.pipeline.messages.mail_services import (
     relay_of,
 )
 from headrace.pipeline.messages.sender import Sender, SenderStores
+from headrace.pipeline.processing.contact_merger import ContactMerger
 from headrace.pipeline.processing.processor import Processor
 from headrace.pipeline.processing.rules_cache import RulesCache
 from headrace.pipeline.push.openings import Openings
@@ -179,7 +180,9 @@ class WorkerProcess:
                 )
             )
         self._begin(self.push_sender, push_audiences, openings)
-        self._begin(rules, self.processor, self.deliverer, replayer, removals, eraser)
+        merger = ContactMerger(store.contacts, store.merges, store.clock_us)
+        self.processor.on_merges = merger.add
+        self._begin(rules, merger, self.processor, self.deliverer, replayer, removals, eraser)
         self._begin(Loop(self._listen, LISTENING))
         options = RetentionOptions(
             owner=own_name(),

@@ -28,6 +28,7 @@ _ON_BOTH_STORES = frozenset(
         "test_stream_ends",
         "test_push_clients",
         "test_push_apps",
+        "test_segment_contacts",
     }
 )
 

@@ -13,6 +13,7 @@ GROUPS = (
             "clock_correction",
             "create_contacts",
             "link_identifiers",
+            "merge_anonymous",
             "placeholder_identifiers",
         ),
     ),
@@ -76,6 +77,8 @@ MEANINGS = {
     "create_contacts": "Whether an event about an unknown person creates a contact.",
     "link_identifiers": "What happens to an unknown external_id when the e-mail address sent with "
     "it belongs to a contact: it joins a contact that has none (fill), or a conflict is recorded.",
+    "merge_anonymous": "Whether the anonymous contact of a client library is merged into the one "
+    "that it signs in as, if nothing else is known of it. The merge can be undone.",
     "placeholder_identifiers": "Words that identify nobody, such as demo-user, in addition to the "
     "built-in ones; !word removes a built-in one.",
     "event_retention_days": "How long an event and its idempotency key are kept. A shorter time "

@@ -37,6 +37,8 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True):
     event_ingest_limit_per_second: int | None = None
     create_contacts: bool = True
     link_identifiers: LinkIdentifiers = LinkIdentifiers.FILL
+    #: Whether an anonymous contact is merged into the one that it signs in as.
+    merge_anonymous: bool = True
     #: See `headrace.domain.events.placeholders`.
     placeholder_identifiers: str = ""
     idempotency_conflict: IdempotencyConflict = IdempotencyConflict.RETURN_EXISTING
@@ -69,6 +71,7 @@ UNITS: dict[str, str] = {
     "event_ingest_limit_per_second": "events per second",
     "create_contacts": "true or false",
     "link_identifiers": "fill or conflict",
+    "merge_anonymous": "true or false",
     "placeholder_identifiers": "words separated by commas",
     "idempotency_conflict": "return_existing or reject",
     "clock_correction": "browser, always or never",

@@ -53,12 +53,14 @@ class Kind(StrEnum):
     ALIAS = "alias"
 
 
+#: Events that name earlier ids of their person, see `headrace.domain.contacts.earlier_ids`.
+IDENTIFIED, ALIASED = "user.identified", "user.aliased"
 _NAMES = {
-    Kind.IDENTIFY: "user.identified",
+    Kind.IDENTIFY: IDENTIFIED,
     Kind.PAGE: "page.viewed",
     Kind.SCREEN: "screen.viewed",
     Kind.GROUP: "group.joined",
-    Kind.ALIAS: "user.aliased",
+    Kind.ALIAS: ALIASED,
 }
 #: Members with a place in an event, and those that are about the request.
 _PLACED = frozenset(

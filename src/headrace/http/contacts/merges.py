@@ -77,7 +77,12 @@ class MergeResponse(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
     contact_id: Annotated[Id, about("The survivor.")]
     from_: Annotated[Id, about("The contact that was merged into it.")]
     status: Literal["merged", "undone"]
-    merged_by: Annotated[str, about("Public id of the API key, or an operator.")]
+    merged_by: Annotated[
+        str,
+        about(
+            "Public id of the API key, an operator, or `event` for that of an anonymous contact."
+        ),
+    ]
     merged_at: Time
     undone_by: str | None
     undone_at: Time | None

@@ -13,7 +13,7 @@ from headrace.domain.access.policies import DEFAULTS, Policies
 from headrace.domain.deliveries.subscriptions import SubscriptionIndex
 from headrace.domain.events.placeholders import BUILT_IN, Placeholders
 from headrace.domain.ids import uuid_text
-from headrace.pipeline.processing.plan_contacts import ContactPlanner
+from headrace.pipeline.processing.plan_contacts import ContactPlanner, MergeWanted
 from headrace.store.contract.automations import InboxEvent
 from headrace.store.contract.processing import (
     BatchPlan,
@@ -95,6 +95,8 @@ class BatchPlanner:
         self.deliveries = 0
         #: Events of the last plan that concern automations.
         self.inbox = 0
+        #: Merges that the last plan asks for, once it is committed.
+        self.merges: list[MergeWanted] = []
 
     def __call__(self, batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
         """Decide about each event in turn; later ones see what earlier ones decided."""
@@ -118,4 +120,5 @@ class BatchPlanner:
             )
         self.deliveries = len(plan.deliveries)
         self.inbox = len(plan.inbox)
+        self.merges = contacts.merges
         return plan

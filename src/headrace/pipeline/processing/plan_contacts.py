@@ -5,13 +5,14 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from headrace.domain.access.policies import LinkIdentifiers, Policies
 from headrace.domain.contacts.contact import IDENTIFIERS
+from headrace.domain.contacts.earlier_ids import earlier_ids, is_anonymous
 from headrace.domain.contacts.event_properties import (
     EMAIL,
     MARK,
@@ -52,6 +53,14 @@ _NO_VALUES = Values()
 _WITHOUT_WRITES = frozenset({Source.SYSTEM, Source.CLIENT})
 
 
+class MergeWanted(msgspec.Struct, frozen=True):
+    """An anonymous contact that is to be merged into the contact that it signed in as."""
+
+    project_id: int
+    contact_id: str
+    other_id: str
+
+
 class ContactRules(Protocol):
     """Contact rules of the projects."""
 
@@ -73,6 +82,8 @@ class ContactPlanner:
         self._new_id = new_id
         self._view = _View(find)
         self._plan = plan
+        #: To be done once the plan is committed.
+        self.merges: list[MergeWanted] = []
 
     def decide(self, event: Claimed) -> tuple[str | None, str]:
         """The contact of an event, None without one, and the note for its trace."""
@@ -93,7 +104,8 @@ class ContactPlanner:
             is_placeholder=self._rules.placeholders(project_id),
         )
         writes = MARK in event.payload and event.source not in _WITHOUT_WRITES
-        if resolved.plain and not writes:
+        earlier = earlier_ids(event.source, event.event, event.payload)
+        if resolved.plain and not writes and not earlier:
             # The case of nearly all events.
             contact_id = resolved.contact_id
             return contact_id, plain_text(resolved.reason, resolved.by)
@@ -114,6 +126,7 @@ class ContactPlanner:
                     conflicts = self._write_addresses(change, wanted, stamp.at_us) | conflicts
                 note.contact_id = change.held.id
                 self._keep(change, created=held is None)
+            self._match_earlier(event, earlier, policies, note, conflicts)
         note.conflicts = conflicts_noted(list(conflicts.items()))
         for field, other in conflicts.items():
             self._plan.conflicts.append(
@@ -128,6 +141,24 @@ class ContactPlanner:
                 )
             )
         return note.contact_id, note.text()
+
+    def _match_earlier(
+        self,
+        event: Claimed,
+        earlier: Sequence[str],
+        policies: Policies,
+        note: ResolutionNote,
+        conflicts: dict[str, str],
+    ) -> None:
+        """Another contact with an earlier id is in conflict; an anonymous one is to be merged."""
+        for external_id in earlier:
+            other = self._view.find(event.project_id, IdentityType.EXTERNAL_ID, external_id)
+            if other is None or other.id == note.contact_id or "external_id" in conflicts:
+                continue
+            conflicts["external_id"] = other.id
+            if policies.merge_anonymous and is_anonymous(other) and note.contact_id is not None:
+                note.merging = other.id
+                self.merges.append(MergeWanted(event.project_id, note.contact_id, other.id))
 
     def _nobody(self) -> ContactIds:
         """A contact that is about to be created."""

@@ -16,6 +16,7 @@ from headrace.pipeline.leadership import Leadership
 from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.processing.cataloguer import Cataloguer
 from headrace.pipeline.processing.plan import BatchPlanner
+from headrace.pipeline.processing.plan_contacts import MergeWanted
 from headrace.pipeline.processing.rules_cache import RulesCache
 from headrace.store.contract.errors import StoreError, StoreRowError, SubscribersChangedError
 from headrace.store.contract.processing import (
@@ -82,6 +83,8 @@ class Processor:
         self.on_deliveries: Callable[[], None] = lambda: None
         #: Called when a batch has events for automations.
         self.on_inbox: Callable[[], None] = lambda: None
+        #: Called when a committed batch asks for merges of contacts.
+        self.on_merges: Callable[[Sequence[MergeWanted]], None] = lambda _: None
         self._store = store
         self._rules = rules
         self._catalog = Cataloguer()
@@ -213,6 +216,8 @@ class Processor:
                 self.on_deliveries()
             if planner.inbox:
                 self.on_inbox()
+            if planner.merges:
+                self.on_merges(planner.merges)
             return result
         raise SubscribersChangedError
 

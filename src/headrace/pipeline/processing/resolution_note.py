@@ -42,6 +42,8 @@ class ResolutionNote(msgspec.Struct, omit_defaults=True):
     #: Identifiers that the payload has changed or cleared.
     changed: list[str] = []
     conflicts: list[ConflictNoted] = []
+    #: Of the other contacts in `conflicts`, the one that is merged into this contact.
+    merging: str | None = None
     #: Fields of the event that hold a placeholder.
     placeholders: list[str] = []
     #: Names of properties that were set or removed.

@@ -61,6 +61,10 @@ def identity_moments(facts: TraceFacts) -> Iterator[Moment]:
             f"The {conflict.field} belongs to another contact, {conflict.other_contact_id}; "
             "nothing was merged."
         )
+        if conflict.other_contact_id == note.merging:
+            text = (
+                f"The anonymous contact {note.merging} of the same person is merged into this one."
+            )
         yield _about(
             at_us,
             EntryType.IDENTITY_CONFLICT,

@@ -7,6 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from headrace.domain.contacts.earlier_ids import earlier_ids
 from headrace.domain.contacts.event_properties import MARK, addresses_written
 from headrace.domain.events.identity import IdentityType, contact_lane
 from headrace.store.contacts.contact_rows import values_or_none
@@ -42,6 +43,10 @@ def identifiers_of(batch: Sequence[Claimed]) -> set[Identifier]:
             (IdentityType.EXTERNAL_ID, event.external_id),
             (IdentityType.EMAIL, event.email),
             *((IdentityType.EMAIL, email) for email in addresses_written(event.payload)),
+            *(
+                (IdentityType.EXTERNAL_ID, earlier)
+                for earlier in earlier_ids(event.source, event.event, event.payload)
+            ),
         )
         if value is not None
     }

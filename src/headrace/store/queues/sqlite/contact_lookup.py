@@ -9,6 +9,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from headrace.domain.contacts.earlier_ids import earlier_ids
 from headrace.domain.contacts.event_properties import MARK, addresses_written
 from headrace.domain.contacts.property_times import read_values
 from headrace.domain.events.identity import IdentityType
@@ -44,6 +45,10 @@ class ContactLookup:
                 (IdentityType.EXTERNAL_ID, event.external_id),
                 (IdentityType.EMAIL, event.email),
                 *((IdentityType.EMAIL, email) for email in addresses_written(event.payload)),
+                *(
+                    (IdentityType.EXTERNAL_ID, earlier)
+                    for earlier in earlier_ids(event.source, event.event, event.payload)
+                ),
             ):
                 if value is not None:
                     wanted.setdefault((event.project_id, kind), set()).add(value)
