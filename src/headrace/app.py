@@ -33,12 +33,11 @@ from headrace.http.application import build_application
 from headrace.http.contacts.erasures import erasure_response
 from headrace.http.events.responses import event_response
 from headrace.http.openapi import ApiDocument
-from headrace.http.push.clients import AnyOrigin
 from headrace.http.routing.asgi import AsgiRunner
 from headrace.http.routing.context import Services
 from headrace.http.routing.cursor import Cursors
 from headrace.http.routing.match import RouteTable
-from headrace.http.routing.router import Router, RouterDeps
+from headrace.http.routing.router import KeyOrigins, Router, RouterDeps
 from headrace.http.routing.services import IngestServices
 from headrace.http.server.listener import HttpServer
 from headrace.http.server.rejection_recorder import RejectionRecorder
@@ -198,6 +197,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
         push_sending=push_sending,
         document=_document(settings),
         clock_us=clock_us,
+        public_url=settings.public_url,
         client_address=lambda request: client_address(request, proxies),
         worker_problem=None if supervisor is None else lambda: supervisor.problem,
         stopping=stopping,
@@ -222,7 +222,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
             operators=operators,
             services=IngestServices(acceptor, recorder, clock_us, store.events.first_copies),
             runner=AsgiRunner(build_application(recorder), {"services": services}),
-            origins=AnyOrigin(),
+            origins=KeyOrigins(),
             mounts=_mounts(settings, backoffice),
         )
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.domain.access.api_keys import IssuedKey, Scope, issue_key
+from headrace.domain.access.api_keys import SECRET_SCOPES, IssuedKey, issue_key
 from headrace.domain.access.sign_in import issue_link
 from headrace.store.store import Store
 
@@ -39,7 +39,7 @@ async def first_start(store: Store, now_us: int) -> FirstStart | None:
             return None
     else:
         return None
-    issued = issue_key(project.id, frozenset(Scope), name=KEY_NAME, now_us=now_us)
+    issued = issue_key(project.id, SECRET_SCOPES, name=KEY_NAME, now_us=now_us)
     # Before the key: the key shows the next start that everything is done.
     link_token = None
     if not await store.operators.list():

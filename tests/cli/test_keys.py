@@ -2,9 +2,11 @@
 
 import json
 import urllib.error
+from pathlib import Path
 
 import pytest
 
+from tests.support.commands import headrace_here
 from tests.support.server import RunningServer, headrace
 from tests.support.waiting import wait_until
 
@@ -84,3 +86,29 @@ def test_rejections(
     assert refused.returncode == code
     assert said in refused.stderr
     assert refused.stdout == ""
+
+
+def test_a_public_key_needs_its_origins(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'keys.db'}"
+    assert headrace_here("migrate", "--store", store).returncode == 0
+    assert headrace_here("project", "create", "shop", "--store", store).returncode == 0
+
+    def create(*options: str) -> tuple[int, str]:
+        done = headrace_here("key", "create", "--project", "shop", "--store", store, *options)
+        return done.returncode, done.stdout + done.stderr
+
+    track = ("--scope", "track")
+    for options, message in (
+        (track, "needs 1 to"),
+        ((*track, "--origin", "shop.example"), "must be an origin"),
+        ((*track, "--scope", "ingest", "--origin", "*"), "no other scope"),
+        (("--origin", "https://shop.example"), "scope track"),
+    ):
+        status, text = create(*options)
+        assert status == 1, options
+        assert message in " ".join(text.split())
+    status, text = create(*track, "--origin", "https://Shop.example:443", "--json")
+    assert (status, json.loads(text)["origins"]) == (0, ["https://shop.example"])
+    status, text = create(*track, "--origin", "*")
+    assert status == 0
+    assert "every origin" in text

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from headrace.backoffice.shell.forms import Fields
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get, post
-from headrace.domain.access.api_keys import ApiKey, Scope, issue_key
+from headrace.domain.access.api_keys import SECRET_SCOPES, ApiKey, Scope, issue_key
 from headrace.domain.access.names import name_problem
 
 _DAY_US = 86_400 * 1_000_000
@@ -40,7 +40,7 @@ async def list_keys(visit: PageRequest) -> Response:
 async def create_key(visit: PageRequest) -> Response:
     """Create a key and show it, this once."""
     name = visit.form.text("name")
-    chosen = frozenset(Scope(text) for text in visit.form.all("scope") if text in set(Scope))
+    chosen = frozenset(Scope(text) for text in visit.form.all("scope") if text in SECRET_SCOPES)
     days = visit.form.one_of("expires", tuple(key for key, _ in EXPIRIES))
     problems: dict[str, str] = {}
     if name and (problem := name_problem(name)):

@@ -13,7 +13,8 @@ from headrace.cli.shared.output import AsJson, print_json, print_rows
 from headrace.cli.shared.settings import STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
-from headrace.domain.access.api_keys import PREFIX, ApiKey, IssuedKey, Scope, issue_key
+from headrace.domain.access.api_keys import ANY_ORIGIN, PREFIX, ApiKey, IssuedKey, Scope, issue_key
+from headrace.domain.push.app_requests import ORIGINS_MAX, check_origin
 from headrace.domain.timestamps import to_text
 from headrace.store.store import Store
 
@@ -36,6 +37,13 @@ def create(
             help="How long the key is valid, such as 30d; without it the key never expires."
         ),
     ] = "",
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Origin of pages that may use a key with the scope track, such as "
+            "https://shop.example; repeat the option for several, * is every origin."
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the key, shown in lists.")] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -46,13 +54,19 @@ def create(
     if name:
         check_name(name, "The name of a key")
     life_us = duration_us(expires) if expires else None
+    origins = _origins(origin or [], scope)
 
     async def work(store: Store) -> tuple[IssuedKey, int]:
         owner = await find_project(store, project)
         at_us = store.clock_us()
         expires_us = None if life_us is None else at_us + life_us
         issued = issue_key(
-            owner.id, frozenset(scope), name=name, now_us=at_us, expires_us=expires_us
+            owner.id,
+            frozenset(scope),
+            name=name,
+            now_us=at_us,
+            expires_us=expires_us,
+            origins=origins,
         )
         await store.projects.add_key(issued.key, actor=ACTOR)
         return issued, at_us
@@ -67,6 +81,32 @@ def create(
         "It is not shown again; a running server accepts it within 5 s.",
         err=True,
     )
+    if ANY_ORIGIN in origins:
+        typer.echo("Pages of every origin may use this key.", err=True)
+
+
+def _origins(sent: list[str], scopes: list[Scope]) -> tuple[str, ...]:
+    """The checked origins of a key.
+
+    Raises:
+        CommandFailed: they do not fit its scopes.
+    """
+    if Scope.TRACK not in scopes:
+        if sent:
+            raise CommandFailed("--origin is for keys with the scope track.")
+        return ()
+    if len(set(scopes)) > 1:
+        raise CommandFailed("A key with the scope track is public; it can have no other scope.")
+    if not 1 <= len(sent) <= ORIGINS_MAX:
+        raise CommandFailed(
+            f"A key with the scope track needs 1 to {ORIGINS_MAX} times --origin, such as "
+            "--origin https://shop.example, or --origin '*' for every origin."
+        )
+    try:
+        checked = [each if each == ANY_ORIGIN else check_origin(each) for each in sent]
+    except ValueError as error:
+        raise CommandFailed(f"--origin {error}") from None
+    return tuple(dict.fromkeys(checked))
 
 
 @app.command("list")
@@ -123,6 +163,7 @@ def _view(key: ApiKey, at_us: int) -> dict[str, Any]:
         "id": key.public_id,
         "name": key.name,
         "scopes": sorted(scope.value for scope in key.scopes),
+        "origins": list(key.origins),
         "status": _status(key, at_us),
         "created_at": to_text(key.created_us),
         "expires_at": None if key.expires_us is None else to_text(key.expires_us),

@@ -24,11 +24,23 @@ class Scope(StrEnum):
     MANAGE = "manage"
     #: Send mail; `manage` includes it.
     SEND = "send"
+    #: Send events from pages; `ingest` includes it. Keys with it alone are public.
+    TRACK = "track"
+
+
+#: Scopes of keys that stay secret.
+SECRET_SCOPES = frozenset(Scope) - {Scope.TRACK}
+#: An origin that stands for all.
+ANY_ORIGIN = "*"
 
 
 def allows(scopes: frozenset[Scope], wanted: Scope) -> bool:
     """Whether a key with these scopes may do what `wanted` is for."""
-    return wanted in scopes or (wanted is Scope.SEND and Scope.MANAGE in scopes)
+    return (
+        wanted in scopes
+        or (wanted is Scope.SEND and Scope.MANAGE in scopes)
+        or (wanted is Scope.TRACK and Scope.INGEST in scopes)
+    )
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +57,17 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_us: int | None = None
     #: None: not revoked.
     revoked_us: int | None = None
+    #: Of pages that may use it, as browsers send them.
+    origins: tuple[str, ...] = ()
+
+    @property
+    def is_public(self) -> bool:
+        """Whether everybody can read it on a page."""
+        return Scope.TRACK in self.scopes and Scope.INGEST not in self.scopes
+
+    def allows_origin(self, origin: str) -> bool:
+        """Whether pages of `origin` may use it."""
+        return origin in self.origins or ANY_ORIGIN in self.origins
 
     def usable_at(self, now_us: int) -> bool:
         """Whether the key is neither revoked nor expired at `now_us`.
@@ -70,6 +93,7 @@ def issue_key(
     name: str,
     now_us: int,
     expires_us: int | None = None,
+    origins: tuple[str, ...] = (),
 ) -> IssuedKey:
     """Make a key from the system's randomness."""
     public_id = secrets.token_hex(PUBLIC_ID_CHARACTERS // 2)
@@ -82,6 +106,7 @@ def issue_key(
         name=name,
         created_us=now_us,
         expires_us=expires_us,
+        origins=origins,
     )
     return IssuedKey(text=f"{PREFIX}_{public_id}_{secret}", key=key)
 

@@ -55,6 +55,9 @@ class Kind(StrEnum):
 
 #: Events that name earlier ids of their person, see `headrace.domain.contacts.earlier_ids`.
 IDENTIFIED, ALIASED = "user.identified", "user.aliased"
+SET_ONCE, EMAIL = "$set_once", "email"
+#: Members of a payload that write to the contact.
+_WRITES = frozenset({SET, SET_ONCE})
 _NAMES = {
     Kind.IDENTIFY: IDENTIFIED,
     Kind.PAGE: "page.viewed",
@@ -79,18 +82,28 @@ class Message:
         text: its JSON, without what cannot be stored (`members.storable`).
         kind: decided by the route; None when the message says it itself.
         context: of the batch, for messages without one.
+        is_public: whether the key is public, so that anybody may have sent it. Such a message fills
+            an empty address, but changes none.
 
     Raises:
         ApiError: 422, it is no JSON object.
     """
 
-    def __init__(self, text: bytes, kind: Kind | None, context: bytes | None = None) -> None:
+    def __init__(
+        self,
+        text: bytes,
+        kind: Kind | None,
+        context: bytes | None = None,
+        *,
+        is_public: bool = False,
+    ) -> None:
         try:
             self._members: Members = read_members(text)
         except ValueError as error:
             raise invalid(FieldProblem("", f"must be a JSON object: {echo(str(error))}")) from None
         self._kind = kind
         self._batch_context = context
+        self._is_public = is_public
 
     @property
     def id(self) -> str | None:
@@ -239,13 +252,20 @@ class Message:
             case Kind.PAGE | Kind.SCREEN:
                 return self._texts({"name": "name", "category": "category"})
             case Kind.IDENTIFY:
-                return {SET: encoded(flattened(traits))}
+                return self._sets(flattened(traits))
             case Kind.GROUP:
                 return {**self._texts({"groupId": "group_id"}), "traits": encoded(traits)}
         previous = self._texts({"previousId": "previous_id"})
         if not previous:
             raise invalid(FieldProblem("previousId", "is required"))
         return previous
+
+    def _sets(self, properties: dict[str, bytes]) -> dict[str, bytes]:
+        once = {}
+        if self._is_public and EMAIL in properties:
+            once[EMAIL] = properties.pop(EMAIL)
+        sets = {SET: encoded(properties)}
+        return {**sets, SET_ONCE: encoded(once)} if once else sets
 
     def _texts(self, names: dict[str, str]) -> dict[str, bytes]:
         """Members by the names that they have in the payload; absent ones are left out."""
@@ -254,6 +274,9 @@ class Message:
 
     def _payload(self, kind: Kind, more: dict[str, bytes], limits: DraftLimits) -> str:
         properties = self._read("properties", object_of) or b"{}"
+        if self._is_public and not _WRITES.isdisjoint(read_members(properties)):
+            problem = "must not contain $set or $set_once with a public key"
+            raise invalid(FieldProblem("properties", problem))
         if kind in (Kind.IDENTIFY, Kind.GROUP, Kind.ALIAS) and properties != b"{}":
             more["properties"] = properties
             properties = b"{}"

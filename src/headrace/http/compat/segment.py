@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
 
 from headrace.domain.access.api_keys import Scope
 from headrace.domain.compat.members import read_members, storable
@@ -29,11 +32,15 @@ from headrace.domain.events.event_types import DraftLimits
 from headrace.domain.events.placeholders import placeholders
 from headrace.domain.json_text import DEPTH_ABSURD, deeper_than
 from headrace.http.ingest.event_input import EVENTS_MAX
+from headrace.http.routing.context import context_of, json_response
 from headrace.http.routing.route import (
+    Cors,
     ErrorShape,
     Limits,
+    Parameter,
     PlanFactory,
     Route,
+    get,
     hot,
     json_body,
     key,
@@ -42,7 +49,7 @@ from headrace.http.routing.route import (
 from headrace.http.routing.schema import about
 from headrace.http.routing.services import IngestServices
 from headrace.http.server.body import unpack
-from headrace.http.server.credentials import BASIC, BEARER, InBody, InHeader
+from headrace.http.server.credentials import BASIC, BEARER, InBody, InHeader, InPath
 from headrace.http.server.exchange import Exchange
 from headrace.http.server.head import Head
 from headrace.http.server.wire import ErrorText, error_object
@@ -88,6 +95,26 @@ class SegmentErrors:
             error=error_object(error).error,
         )
         return status, msgspec.json.encode(failure)
+
+
+class SegmentSource(msgspec.Struct, kw_only=True, rename="camel"):
+    """Where a page sends to."""
+
+    api_key: str
+    api_host: Annotated[str, about("Without the protocol.", examples=["events.example.org/v1"])]
+    protocol: Annotated[str, about(enum=["http", "https"])]
+
+
+class SegmentIntegrations(msgspec.Struct, kw_only=True):
+    """The only integration."""
+
+    segment: SegmentSource = msgspec.field(name="Segment.io")
+
+
+class SegmentSettings(msgspec.Struct, kw_only=True):
+    """Settings of a page."""
+
+    integrations: SegmentIntegrations
 
 
 ERRORS: ErrorShape = SegmentErrors()
@@ -198,7 +225,7 @@ class SegmentIngest:
     ) -> None:
         message = None
         try:
-            message = Message(text, self._kind, context)
+            message = Message(text, self._kind, context, is_public=self._principal.key.is_public)
             draft = message.draft(limits, clock)
             self._services.acceptor.submit(draft, origin, limits.now_us, self._settle)
         except ApiError as error:
@@ -294,11 +321,16 @@ def is_message(body: bytes) -> bool:
 #: In the order in which they are tried. Jitsu's keys are written `<id>:<secret>`, and in the body
 #: without the secret.
 _KEY = key(
-    Scope.INGEST,
+    Scope.TRACK,
     BEARER,
     BASIC,
     InHeader("X-Write-Key", joint=":", prefix="hr_"),
     InBody(("writeKey",)),
+)
+#: With the headers of clients of push apps, which share a path.
+CORS = Cors(
+    headers=("authorization", "content-type", "x-write-key", "x-retry-count", "x-sendrealm-sdk"),
+    methods=("POST", "GET"),
 )
 _RESPONSE = whole(
     "Everything that can be stored is on stable storage; what cannot is among the rejections.",
@@ -337,6 +369,7 @@ def _single(path: str, kind: Kind, *, is_documented: bool = False) -> Route:
         limits=Limits(body_bytes_max=SINGLE_BYTES_MAX, unpacked_bytes_max=BATCH_BYTES_MAX),
         is_any_media=True,
         error_shape=ERRORS,
+        cors=CORS,
         family="segment",
         # The path is also that of push clients, whose body differs.
         when_body=is_message if path == "/v1/track" else None,
@@ -374,12 +407,42 @@ def _batch(path: str, *, is_documented: bool = False) -> Route:
         limits=Limits(body_bytes_max=BATCH_BYTES_MAX, unpacked_bytes_max=BATCH_BYTES_MAX),
         is_any_media=True,
         error_shape=ERRORS,
+        cors=CORS,
         family="segment",
         is_documented=is_documented,
     )
 
 
+async def settings(request: Request) -> Response:
+    """`GET /v1/projects/{key}/settings`: what a page needs to begin."""
+    public = urlsplit(context_of(request).services.public_url)
+    host = f"{public.netloc}{public.path}".rstrip("/") or request.headers.get("host", "")
+    source = SegmentSource(
+        api_key=request.path_params["key"], api_host=f"{host}/v1", protocol=public.scheme or "http"
+    )
+    return json_response(SegmentSettings(integrations=SegmentIntegrations(segment=source)))
+
+
 ROUTES = (
+    get(
+        "/v1/projects/{key}/settings",
+        settings,
+        key(Scope.TRACK, InPath("key")),
+        name="segmentSettings",
+        summary="Show the settings of a page",
+        description="The key in the path may be public; the response contains it again.",
+        parameters=(
+            Parameter(
+                name="key",
+                location="path",
+                schema={"type": "string", "description": "A key.", "examples": ["hr_…"]},
+            ),
+        ),
+        responses=(whole("Where the page sends its messages.", SegmentSettings),),
+        error_shape=ERRORS,
+        cors=CORS,
+        family="segment",
+    ),
     _batch("/v1/batch", is_documented=True),
     _batch("/v1/import"),
     _batch("/v1/b"),

@@ -458,17 +458,3 @@ ROUTES = (
         responses=(whole("The channels.", Channels),),
     ),
 )
-
-
-class AnyOrigin:
-    """Which origins get CORS headers: all, since the app decides in its handler."""
-
-    def allows(self, principal: Any, origin: str) -> bool:
-        """See `headrace.http.routing.router.Origins`."""
-        del principal, origin
-        return False
-
-    def any_allows(self, origin: str) -> bool:
-        """Every origin: a preflight names no app."""
-        del origin
-        return True

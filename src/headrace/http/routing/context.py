@@ -64,6 +64,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     push_sending: PushSending
     document: ApiDescription
     clock_us: Callable[[], int]
+    #: Public address of the server; empty: unknown.
+    public_url: str = ""
     #: Client address of a request, behind trusted proxies; empty: unknown.
     client_address: Callable[[Request], str]
     #: What keeps the worker from working, None for nothing; None without a worker.

@@ -32,6 +32,8 @@ LOOK_UPS_PER_SECOND = 5
 UNKNOWN_PER_SECOND = 100
 #: Of such a body, as it comes over the wire.
 UNKNOWN_BYTES_MAX = 1024 * 1024
+#: Requests with one public key, which anybody can send, a second.
+PUBLIC_KEY_PER_SECOND = 1000
 #: First bytes of gzip; browsers cannot always say that they compress.
 _GZIP = b"\x1f\x8b"
 
@@ -60,6 +62,20 @@ class UnauthorizedError(ApiError):
         super().__init__(ErrorCode.UNAUTHORIZED, message, headers=headers)
         self.who = who
         self.credential = credential
+
+
+class KeyOrigins:
+    """Every key lists its own; apps are checked by their handlers.
+
+    A preflight names neither, so it is answered for every origin.
+    """
+
+    def allows(self, principal: Any, origin: str) -> bool:
+        return isinstance(principal, Principal) and principal.key.allows_origin(origin)
+
+    def any_allows(self, origin: str) -> bool:
+        del origin
+        return True
 
 
 class NoOrigins:
@@ -101,6 +117,7 @@ class Router:
         }
         self._look_ups = CallerBuckets(LOOK_UPS_PER_SECOND)
         self._unknown = CallerBuckets(UNKNOWN_PER_SECOND)
+        self._public = CallerBuckets(PUBLIC_KEY_PER_SECOND)
         self._body_bytes_max = max(route.limits.body_bytes_max for route in deps.table.routes)
         self._authenticate_key_header = deps.access.authenticate_header
         self._authenticators: dict[Who, Authenticator] = {
@@ -306,6 +323,8 @@ class Router:
             if route.access.scope is not None:
                 _require(route.access.scope, principal)
             self._check_origin(route, head, exchange, principal)
+            if isinstance(principal, Principal) and principal.key.is_public:
+                self._take(self._public, principal.key_id)
             # A sender known by the body was rate-limited by address before it was read.
             if members is None:
                 self._check_rate(route, exchange, principal)

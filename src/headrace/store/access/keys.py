@@ -9,7 +9,9 @@ from headrace.domain.access.api_keys import ApiKey, Scope
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Row, Transaction
 
-COLUMNS = "public_id, project_id, secret_hash, scopes, name, created_us, expires_us, revoked_us"
+COLUMNS = (
+    "public_id, project_id, secret_hash, scopes, name, created_us, expires_us, revoked_us, origins"
+)
 
 _NOTE_USE = sql(
     "INSERT INTO api_key_uses (public_id, used_us) VALUES ($1, $2) "
@@ -24,7 +26,8 @@ _USES = sql(
 
 def api_key(row: Row) -> ApiKey:
     """A key from `COLUMNS`."""
-    public_id, project_id, secret_hash, scopes, name, created_us, expires_us, revoked_us = row
+    public_id, project_id, secret_hash, scopes, name, created_us, expires_us, *others = row
+    revoked_us, origins = others
     return ApiKey(
         public_id=public_id,
         project_id=project_id,
@@ -34,6 +37,7 @@ def api_key(row: Row) -> ApiKey:
         created_us=created_us,
         expires_us=expires_us,
         revoked_us=revoked_us,
+        origins=tuple(origins.split()),
     )
 
 
@@ -41,7 +45,7 @@ def key_values(key: ApiKey) -> tuple[Any, ...]:
     """Values of `COLUMNS`."""
     scopes = " ".join(sorted(key.scopes))
     ids = (key.public_id, key.project_id, key.secret_hash, scopes, key.name)
-    return (*ids, key.created_us, key.expires_us, key.revoked_us)
+    return (*ids, key.created_us, key.expires_us, key.revoked_us, " ".join(key.origins))
 
 
 async def note_uses(tx: Transaction, used_us: Mapping[str, int]) -> None:

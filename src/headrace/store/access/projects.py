@@ -29,7 +29,9 @@ _IDS = sql("SELECT id FROM projects")
 _RULES_VERSIONS = sql(
     "SELECT name, value FROM meta WHERE name IN ('access_version', 'subscribers_version')"
 )
-_INSERT_KEY = sql(f"INSERT INTO api_keys ({keys.COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
+_INSERT_KEY = sql(
+    f"INSERT INTO api_keys ({keys.COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+)
 _LIST_KEYS = sql(
     f"SELECT {keys.COLUMNS} FROM api_keys WHERE project_id = $1 ORDER BY created_us DESC"
 )
@@ -77,6 +79,8 @@ class Projects:
         async def work(tx: Transaction) -> None:
             await tx.run(_INSERT_KEY, *values)
             detail = {"key": key.public_id, "scopes": values[3], "name": key.name}
+            if key.origins:
+                detail["origins"] = values[8]
             await write_audit(tx, key.created_us, actor, key.project_id, "key.create", detail)
 
         await self._change(work)

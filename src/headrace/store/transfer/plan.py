@@ -47,7 +47,8 @@ COPIED: tuple[TableCopy, ...] = (
     _alike("projects", "id, uuid, name, created_us", "id"),
     _alike(
         "api_keys",
-        "public_id, project_id, secret_hash, scopes, name, created_us, expires_us, revoked_us",
+        "public_id, project_id, secret_hash, scopes, name, created_us, expires_us, revoked_us, "
+        "origins",
         "public_id",
     ),
     _alike("api_key_uses", "public_id, used_us", "public_id"),

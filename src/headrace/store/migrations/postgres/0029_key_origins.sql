@@ -1,0 +1,3 @@
+-- Origins of the pages that may use a key, separated by blanks; * for every origin.
+
+ALTER TABLE api_keys ADD COLUMN origins text NOT NULL DEFAULT '';
