@@ -64,6 +64,7 @@ from headrace.store.messages import (
     receivers,
     removal,
     suppressions,
+    waiting_runs,
     warm_ups,
 )
 from headrace.store.messages.content import bodies, captured, links, templates
@@ -709,6 +710,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
         contact_writes.CANCEL_NOTIFICATIONS,
         "'{c1,c2}', 1",
     ),
+    "waiting_runs.wake": (waiting_runs.WAKE_RUN, "1, 'r1', 100, 's1'"),
     "contact_writes.wake_runs": (contact_writes.WAKE_RUNS, "'{c1,c2}', 1"),
     "automation_use.users": (automation_use.USERS, "1, 'd1', 100"),
     "automations.by_name": (automations.BY_NAME, "1, 'n1'"),

@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.domain.contacts.topics import TopicFields
+from headrace.domain.events.identity import LANES
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.domain.messages.requests import TemplateFields
-from headrace.store.contract.messages import VersionContent
+from headrace.domain.messages.smtp_replies import ReplyClass
+from headrace.store.contract.messages import (
+    Claimed,
+    Ended,
+    EndResult,
+    Start,
+    StartResult,
+    VersionContent,
+)
+from headrace.store.messages.sending.outbox import Outbox
 from tests.support.stored_automations import PROJECT, StoredAutomations
 
 
@@ -50,3 +60,45 @@ def finish(shop: StoredAutomations, state: MessageStatus, reason: str | None = N
         "UPDATE messages SET state = ?, reason = ?, due_us = NULL, finished_us = ?, sent_us = ?",
         *(state.value, reason, shop.clock(), shop.clock()),
     )
+
+
+class MailWorker:
+    """The store's outbox as a worker uses it, with the clock of the test; there is no relay."""
+
+    def __init__(self, shop: StoredAutomations, owner: str = "somewhere/1:1:1") -> None:
+        self.shop = shop
+        self.owner = owner
+        outbox = shop.session.store.messages.outbox
+        self.outbox = Outbox(
+            outbox._database,
+            outbox._system_events,
+            outbox._keys,
+            shop.clock,
+            lanes=lambda: range(LANES),
+            is_alive=lambda _: True,
+        )
+
+    def claim(self, limit: int = 100) -> list[Claimed]:
+        return list(self.shop.session.run(self.outbox.claim(self.owner, limit)))
+
+    def start(self, claimed: Claimed) -> StartResult:
+        begun = Start(claimed=claimed, relay="test", subject="Hi")
+        results = self.shop.session.run(self.outbox.start(self.owner, [begun]))
+        return results[claimed.message.id]
+
+    def record(
+        self, claimed: Claimed, attempt: int, outcome: ReplyClass = ReplyClass.SENT
+    ) -> EndResult:
+        ended = Ended(claimed=claimed, attempt=attempt, outcome=outcome, relay="test")
+        results = self.shop.session.run(self.outbox.record(self.owner, [ended]))
+        return results[claimed.message.id]
+
+    def deliver(self, outcome: ReplyClass = ReplyClass.SENT) -> int:
+        """Hand over all messages that are due, with this result; returns how many."""
+        count = 0
+        for claimed in self.claim():
+            begun = self.start(claimed)
+            if begun.attempt is not None:
+                self.record(claimed, begun.attempt, outcome)
+                count += 1
+        return count

@@ -33,6 +33,7 @@ from headrace.store.messages.suppressions import (
     forget_soft_bounces,
     suppress,
 )
+from headrace.store.messages.waiting_runs import wake_run
 
 # `due_us`: a message with an unknown outcome may wait for its retry, which is no longer needed.
 _MOVE = sql(
@@ -204,6 +205,7 @@ class Effects:
     ) -> None:
         key = key_of(message.id)
         await self._tx.run(_MOVE, *key, state.value, reason, event, self._now_us)
+        await wake_run(self._tx, message, state, self._now_us)
         await count_result(self._tx, message, state, self._now_us, answer)
 
     async def _emit(self, message: Message, name: str, **payload: Any) -> None:

@@ -44,6 +44,7 @@ from headrace.store.messages.message_rows import (
 )
 from headrace.store.messages.sending.facts import find_contact, read_facts
 from headrace.store.messages.sending.outcomes import Outcomes
+from headrace.store.messages.waiting_runs import wake_run
 from headrace.store.messages.warm_ups import with_warm_up
 
 #: Attempts and kinds of engagement that one message shows.
@@ -242,7 +243,9 @@ class MessageLists:
             elif outcome == "retry":
                 await tx.run(_SETTLE, *key, MessageStatus.DEFERRED.value, "retry", now_us, None)
             else:
-                await tx.run(_SETTLE, *key, MessageStatus.FAILED.value, "settled", None, now_us)
+                failed = MessageStatus.FAILED
+                await tx.run(_SETTLE, *key, failed.value, "settled", None, now_us)
+                await wake_run(tx, subject, failed, now_us)
             detail = {"message": message_id, "outcome": outcome}
             await write_audit(tx, now_us, actor, project_id, "message.settle", detail)
             return await find_message(tx, message_id)
@@ -259,6 +262,7 @@ class MessageLists:
             if held.claimed.message.state in {MessageStatus.QUEUED, MessageStatus.DEFERRED}:
                 await tx.run(_CANCEL, *key_of(message_id), now_us)
                 await tx.run(CANCEL_NOTIFICATIONS, message_id, now_us)
+                await wake_run(tx, held.claimed.message, MessageStatus.CANCELLED, now_us)
             return await find_message(tx, message_id)
 
         return await self._database.write(work)

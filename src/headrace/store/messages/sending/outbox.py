@@ -48,6 +48,7 @@ from headrace.store.messages.message_rows import CLAIMED, claimed, hold, key_of
 from headrace.store.messages.receivers import begin_probe, key_of_receiver
 from headrace.store.messages.sending.facts import count_sent, find_contact, read_facts
 from headrace.store.messages.sending.outcomes import ADD_ATTEMPT, Outcomes
+from headrace.store.messages.waiting_runs import wake_run
 from headrace.store.messages.warm_ups import WarmUpCounts, is_first
 
 #: How long a claim lasts without being renewed.
@@ -269,6 +270,7 @@ class Outbox:
             key = key_of(claim.message.id)
             finished_us = now_us if state_now.final else None
             await tx.run(_ENDED, *key, state_now.value, reason, rule, finished_us)
+            await wake_run(tx, claim.message, state_now, now_us)
             return True
 
         return await self._database.write(work)
@@ -368,6 +370,7 @@ class Outbox:
             rule = f"{deaths} workers died while they held it"
             await self._not_sendable(tx, held, MessageStatus.FAILED, "poison", now_us)
             await tx.run(_ENDED, *key, state.value, "poison", rule, finished_us)
+            await wake_run(tx, message, state, now_us)
             return
         state = MessageStatus.QUEUED if message.attempt == 0 else MessageStatus.DEFERRED
         due_us = now_us + wait_after_death_us(deaths) if died else now_us
@@ -410,6 +413,7 @@ class Outbox:
             state = self._ended_as(held, MessageStatus.SKIPPED)
             finished_us = now_us if state.final else None
             await tx.run(_ENDED, *key, state.value, reason, verdict.rule, finished_us)
+            await wake_run(tx, held.message, state, now_us)
         return StartResult(state=state, reason=reason)
 
     async def _skipped(

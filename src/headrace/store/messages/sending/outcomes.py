@@ -36,6 +36,7 @@ from headrace.store.messages.suppressions import (
     forget_soft_bounces,
     suppress,
 )
+from headrace.store.messages.waiting_runs import wake_run
 
 _ACTOR = "worker"
 #: Outcome of an attempt whose worker died.
@@ -155,6 +156,7 @@ class Outcomes:
         kept = (True, "send", 0, 0, None)
         key = key_of(message.id)
         await self._tx.run(_SETTLE, *key, MessageStatus.SENT.value, None, *times, *kept)
+        await wake_run(self._tx, message, MessageStatus.SENT, now_us)
         self._results.count(message, MessageStatus.SENT)
         await self._emit_sent(message, await self._tx.value(_RELAY_OF, *key))
 
@@ -219,6 +221,7 @@ class Outcomes:
             held.unknowns + (outcome is ReplyClass.UNKNOWN),
             domain_bad_us,
         )
+        await wake_run(self._tx, held.message, state, now_us)
 
     async def _follow(
         self, keys: MessageKeys, message: Message, ended: Ended, settlement: Settlement
