@@ -1,8 +1,9 @@
-"""A run continues when its message is settled."""
+"""A run continues when its message is settled, and a step says what an unknown outcome means."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -141,3 +142,38 @@ def test_run_continues_as_soon_as_its_message_is_settled(shop: StoredAutomations
 
 def person(shop: StoredAutomations, name: str) -> Contact:
     return shop.contact(name, email=f"{name}@example.net")
+
+
+def test_step_decides_about_an_unknown_outcome(shop: StoredAutomations) -> None:
+    """`hold` never repeats the mail and `retry` once, whatever the policy of the project is."""
+    worker = MailWorker(shop)
+    person(shop, "ann")
+
+    def attempts(**config: Any) -> list[tuple[str, int]]:
+        """State and attempts after two unknown outcomes, ten minutes apart."""
+        name = f"go{len(shop.events_named('go')) + shop.new_event().sequence}"
+        shop.start_with(chain(send_mail(**config), event=name), name)
+        shop.send(name, external_id="ann")
+        worker.deliver(ReplyClass.UNKNOWN)
+        shop.forward(601)
+        worker.deliver(ReplyClass.UNKNOWN)
+        shop.forward(LONG_SECONDS)
+        assert worker.claim() == []
+        rows = shop.session.place.run_sql(
+            "SELECT state, attempt FROM messages ORDER BY created_us DESC LIMIT 1"
+        )
+        return [(state, attempt) for state, attempt in rows]
+
+    held, retried = [("unknown", 1)], [("unknown", 2)]
+    assert attempts(unknown_outcome="retry") == retried
+    assert attempts() == held
+    assert attempts(unknown_outcome="hold", kind="transactional") == held
+    assert attempts(kind="transactional") == retried
+    projects = shop.session.store.projects
+    shop.session.run(
+        projects.set_policy(
+            PROJECT, "unknown_outcome_marketing", "retry", shop.clock(), actor="tester"
+        )
+    )
+    assert attempts() == retried
+    assert attempts(unknown_outcome="hold") == held

@@ -47,6 +47,8 @@ EVERYTHING = References(
     },
 )
 
+MAIL = CONFIGS["send_email_template"]
+
 
 def connected(*connections: tuple[str, str, str], **kinds: str) -> dict[str, Any]:
     """A definition with these steps, by key and type, and connections `(from, branch, to)`."""
@@ -280,7 +282,7 @@ def test_warnings_do_not_stop_a_publish() -> None:
     value = chain(
         step("night", "delay", until={"time": "23:30"}),
         step("score", "emit_event", event_name="checkout.started"),
-        step("mail", "send_email_template"),
+        step("mail", "send_email_template", **MAIL, unknown_outcome="retry"),
         step("open", "wait_for_event", event_name="sendrealm.mail.open", look_back=700_000),
         step("push", "wait_for_event", event_name="sendrealm.push.open", timeout_seconds=60),
         branches=("next", "next", "next", "next", "received"),
@@ -290,6 +292,7 @@ def test_warnings_do_not_stop_a_publish() -> None:
         "any_message",
         "causes_itself",
         "long_look_back",
+        "may_send_twice",
         "night_time",
         "open_as_decision",
         "unconnected_branch",
@@ -297,6 +300,13 @@ def test_warnings_do_not_stop_a_publish() -> None:
         "unconnected_branch",
         "wait_without_timeout",
     ]
+
+
+@pytest.mark.parametrize(
+    "config", [{"unknown_outcome": "hold"}, {"unknown_outcome": "retry", "kind": "transactional"}]
+)
+def test_only_marketing_that_is_repeated_draws_a_warning(config: dict[str, Any]) -> None:
+    assert warnings(chain(step("mail", "send_email_template", **(MAIL | config)))) == []
 
 
 def test_the_catalog_says_what_was_never_seen() -> None:

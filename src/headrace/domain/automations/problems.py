@@ -54,6 +54,7 @@ class Code(StrEnum):
     PATH_NEVER_SEEN = "path_never_seen"
     UNCONNECTED_BRANCH = "unconnected_branch"
     NIGHT_TIME = "night_time"
+    MAY_SEND_TWICE = "may_send_twice"
     LONG_LOOK_BACK = "long_look_back"
     CAUSES_ITSELF = "causes_itself"
     ANY_MESSAGE = "any_message"

@@ -25,7 +25,7 @@ from headrace.domain.automations.running.runs import Run
 from headrace.domain.automations.running.states import StepStatus
 from headrace.domain.contacts.contact import ContactWrite
 from headrace.domain.messages.addresses import Mailbox, parse_mailbox
-from headrace.domain.messages.kinds import Channel, MessageKind
+from headrace.domain.messages.kinds import Channel, MessageKind, UnknownOutcome
 from headrace.domain.push.kinds import NotificationState
 from headrace.store.automations.inputs import CausedEvents
 from headrace.store.contacts.contact_writes import ContactWriter, by_id
@@ -232,6 +232,9 @@ class Effects:
             track_opens=config.track_opens,
             track_clicks=config.track_clicks,
             automation=(run.automation_id, str(run.version)),
+            unknown_outcome=None
+            if config.unknown_outcome is None
+            else UnknownOutcome(config.unknown_outcome.value),
         )
         new = NewMessage(
             id=effect.id,

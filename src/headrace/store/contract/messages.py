@@ -20,6 +20,7 @@ from headrace.domain.messages.kinds import (
     SuppressionReason,
     SuppressionScope,
     TemplateStatus,
+    UnknownOutcome,
 )
 from headrace.domain.messages.settlement import Settlement
 from headrace.domain.messages.smtp_replies import ReplyClass
@@ -163,6 +164,8 @@ class EmailContent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     to_audiences: bool = False
     #: Automation and version, for feedback of large receivers.
     automation: tuple[str, str] | None = None
+    #: Of a step of a run; None: the policy of the project decides.
+    unknown_outcome: UnknownOutcome | None = None
 
 
 class Email(msgspec.Struct, frozen=True, kw_only=True):

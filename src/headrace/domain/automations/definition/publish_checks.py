@@ -24,6 +24,7 @@ from headrace.domain.automations.definition.model import (
     Reference,
     Step,
     StepType,
+    UnknownOutcome,
     WaitConfig,
 )
 from headrace.domain.automations.definition.references import (
@@ -309,6 +310,7 @@ class _Check:
                 self._warn_wait(step, step.config)
             if isinstance(step.config, DelayConfig):
                 self._warn_night(step, step.config)
+            self._warn_twice(step)
         self._warn_causes()
         if references is not None and references.catalog is not None:
             for field, key, event in self._events():
@@ -366,6 +368,16 @@ class _Check:
                 field = f"{self._field(step)}.config.until.time"
                 self.warnings.add(Code.NIGHT_TIME, field, message, step.key)
                 return
+
+    def _warn_twice(self, step: Step) -> None:
+        match step.config:
+            case EmailConfig(kind=MessageKind.MARKETING, unknown_outcome=UnknownOutcome.RETRY):
+                message = (
+                    "repeats a mail whose result is unknown, so a person may get it twice; "
+                    "hold never repeats it"
+                )
+                field = f"{self._field(step)}.config.unknown_outcome"
+                self.warnings.add(Code.MAY_SEND_TWICE, field, message, step.key)
 
     def _until_next_wait(self, source: str) -> Iterator[str]:
         """Steps that follow without another delay or wait between."""

@@ -14,6 +14,7 @@ from headrace.domain.messages.kinds import (
     MessageStatus,
     SuppressionReason,
     SuppressionScope,
+    UnknownOutcome,
 )
 from headrace.domain.messages.receiver_breaker import Acceptance, Rejection
 from headrace.domain.messages.sending_policies import SendingPolicies
@@ -28,7 +29,7 @@ from headrace.store.engine.dialect import sql
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Transaction
 from headrace.store.messages.mail_events import mail_event
-from headrace.store.messages.message_rows import Held, hold, key_of
+from headrace.store.messages.message_rows import Held, find_content, hold, key_of
 from headrace.store.messages.receivers import Results
 from headrace.store.messages.suppressions import (
     Entry,
@@ -193,13 +194,23 @@ class Outcomes:
             ),
             now_us=self._now_us,
             policy=retry,
-            unknown=sending.unknown_outcome(message.kind),
+            unknown=await self._unknown_outcome(message, outcome, sending),
             jitter=ended.jitter,
         )
         if settlement.status is MessageStatus.EXPIRED and held.unknowns:
             # An earlier attempt may have arrived.
             return replace(settlement, status=MessageStatus.UNKNOWN)
         return settlement
+
+    async def _unknown_outcome(
+        self, message: Message, outcome: ReplyClass, sending: SendingPolicies
+    ) -> UnknownOutcome:
+        """What the step of a run says about an unknown outcome, else the policy."""
+        if outcome is ReplyClass.UNKNOWN and message.run_id is not None:
+            content = await find_content(self._tx, message)
+            if content is not None and content.unknown_outcome is not None:
+                return content.unknown_outcome
+        return sending.unknown_outcome(message.kind)
 
     async def _write(self, held: Claimed, ended: Ended, settlement: Settlement) -> None:
         outcome, state, now_us = ended.outcome, settlement.status, self._now_us
