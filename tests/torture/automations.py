@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -128,6 +129,11 @@ DEFINITION: dict[str, Any] = {
         {"from": "again", "to": "miss"},
     ],
 }
+#: Tables that show what became of a run.
+EVIDENCE = (
+    *("automation_runs", "automation_notes", "automation_inbox", "rejected_starts"),
+    *("messages", "message_attempts", "events", "event_queue", "dead_letters"),
+)
 _BEGUN = [["rest", "next"], ["mail", "next"]]
 _PAID = [["mark", "next"], ["thank", "next"]]
 _MISSED = [
@@ -159,6 +165,8 @@ class Report(msgspec.Struct, kw_only=True):
     unknown_taken: int = 0
     #: Events that three workers held when they died, and that were replayed.
     replayed: int = 0
+    #: Runs whose wait had timed out before such an event was replayed.
+    missed: int = 0
     #: Given up since three workers died while they held the mail; their runs have failed.
     poisoned: int = 0
     #: Mails that the relay has taken more than once.
@@ -207,6 +215,10 @@ class AutomationTorture:
         self._log = folder / "worker.log"
         self._starts = 0
         self._patient: list[int] = []
+        #: Addresses of people whose awaited event was a dead letter.
+        self._late: set[str] = set()
+        #: Those of them whose wait had timed out by then.
+        self._missed: set[int] = set()
         self._kills: Counter[str] = Counter()
         self.report = Report(seed=seed, runs=runs)
         # Of the sink: the worker that it kills, after how many mails.
@@ -313,6 +325,21 @@ class AutomationTorture:
                 paid = {"n": number if kind == "early" else number + 1}
                 events.append({"event": "paid", **who, "payload": paid})
         self._send(events)
+        if 0 in numbers:
+            self._take_for_dead(0)
+
+    def _take_for_dead(self, number: int) -> None:
+        """Let the third worker that holds a person's awaited event be dead: a dead letter follows.
+
+        Kills do so seldom.
+        """
+        row = "sequence = (SELECT sequence FROM events WHERE event = 'paid' AND email = ?)"
+        lease = "" if self._url.startswith("postgres") else "lease_until_us = 1, "
+        self._rows.select(
+            f"UPDATE event_queue SET {lease}owner = 'dead/1:1:1', attempt = 3, crashes = 2 "
+            f"WHERE {row}",
+            address_of(number),
+        )
 
     def _pay(self, below: int) -> None:
         """Send the awaited events of patient people, up to this one."""
@@ -407,17 +434,21 @@ class AutomationTorture:
         """Whether only runs are open whose mail is unknown.
 
         An event that three workers held when they died is a dead letter; it is replayed, as a
-        person would.
+        person would. A wait of its person did not wait for it.
         """
-        dead = "SELECT count(*) FROM events WHERE status = ?"
-        if self._number(dead, int(Status.DEAD_LETTERED)):
+        unknown = self._number("SELECT count(*) FROM messages WHERE state = 'unknown'")
+        if self._open() != unknown or self._number("SELECT count(*) FROM event_queue"):
+            return False
+        dead = self._rows.select(
+            "SELECT event, email FROM events WHERE status = ?", int(Status.DEAD_LETTERED)
+        )
+        self._late.update(email for name, email in dead if name == "paid")
+        if dead:
             for letter in self._ask("/dead-letters?kind=processing")["data"]:
                 self._ask(f"/dead-letters/{letter['id']}/replay", {})
                 self.report.replayed += 1
-        if self._number("SELECT count(*) FROM automation_runs") < self._runs:
             return False
-        unknown = self._number("SELECT count(*) FROM messages WHERE state = 'unknown'")
-        return self._open() == unknown and not self._number("SELECT count(*) FROM event_queue")
+        return self._number("SELECT count(*) FROM automation_runs") >= self._runs
 
     def _open(self) -> int:
         return self._number("SELECT count(*) FROM automation_runs WHERE due_us IS NOT NULL")
@@ -448,12 +479,13 @@ class AutomationTorture:
         expected |= {
             (address_of(n), SECOND)
             for n in range(self._runs)
-            if kind_of(n) in {"other", "never"} and n not in self._poisoned
+            if self._kind_of(n) in {"other", "never"} and n not in self._poisoned
         }
         taken = counts_of(sink)
         report.mails_taken = taken.total()
         report.mails_twice = sum(count > 1 for count in taken.values())
         report.poisoned = len(self._poisoned)
+        report.missed = len(self._missed)
         missing = [one for one in expected if not taken[one]]
         missing = [one for one in missing if one not in self._given_up]
         self._fault(missing, "mails were not sent")
@@ -467,7 +499,9 @@ class AutomationTorture:
                 for row in self._rows.select("SELECT payload FROM events WHERE event = ?", name)
             )
             wanted = {
-                n for n in range(self._runs) if kind_of(n) in kinds and n not in self._poisoned
+                n
+                for n in range(self._runs)
+                if self._kind_of(n) in kinds and n not in self._poisoned
             }
             self._fault(sorted(wanted - found.keys()), f"people without {name}")
             self._fault(sorted(found.keys() - wanted), f"people with {name} for no reason")
@@ -477,7 +511,7 @@ class AutomationTorture:
         )
         changes = sum("caused_by" in json.loads(row[0]) for row in updated)
         paid = sum(
-            kind_of(n) in {"early", "patient"} and n not in self._poisoned
+            self._kind_of(n) in {"early", "patient"} and n not in self._poisoned
             for n in range(self._runs)
         )
         if changes != paid:
@@ -488,6 +522,10 @@ class AutomationTorture:
         self._fault(rejected, "starts were rejected")
         statuses = self._rows.select("SELECT status, count(*) FROM events GROUP BY status")
         self._fault([row for row in statuses if row[0] != Status.PROCESSED], "states of events")
+
+    def _kind_of(self, number: int) -> str:
+        """What has happened to this person."""
+        return "other" if number in self._missed else kind_of(number)
 
     def _compare_runs(self) -> None:
         """Each person has one run, and it has taken its path."""
@@ -508,7 +546,9 @@ class AutomationTorture:
             number = int(json.loads(stored["payloads"]["trigger"])["n"])
             people[number] += 1
             path = [[step["key"], step.get("branch")] for step in stored["run"]["steps"]]
-            if status == "completed" and path == PATHS[kind_of(number)]:
+            if address_of(number) in self._late and path[3:4] == [["short", "timed_out"]]:
+                self._missed.add(number)
+            if status == "completed" and path == PATHS[self._kind_of(number)]:
                 continue
             name = SECOND if path and path[-1][0] == "again" else FIRST
             if status == "failed" and (address_of(number), name) in self._given_up:
@@ -531,6 +571,14 @@ def counts_of(sink: MailSink) -> Counter[tuple[str, str]]:
     )
 
 
+def write_evidence(folder: Path, rows: Rows) -> None:
+    """Write the rows of a run that found faults as JSON, also of a database that is removed."""
+    for table in EVIDENCE:
+        with (folder / f"{table}.json").open("w", encoding="utf-8") as file:
+            for row in rows.select(f"SELECT * FROM {table}"):
+                file.write(json.dumps(list(row), default=str) + "\n")
+
+
 def text_of(report: Report) -> str:
     """The report for a terminal."""
     kills = ", ".join(f"{count} {how}" for how, count in sorted(report.kills.items()))
@@ -542,6 +590,7 @@ def text_of(report: Report) -> str:
         f"taken twice            {report.mails_twice}",
         f"unknown after a kill   {report.unknown} ({report.unknown_taken} had been taken)",
         f"events replayed        {report.replayed} (three workers died while they held them)",
+        f"of these too late      {report.missed} (the wait for them had timed out)",
         f"given up               {report.poisoned} (three workers died while they held the mail)",
         *(f"fault                  {fault}" for fault in report.faults),
         f"seed                   {report.seed}",
@@ -576,20 +625,20 @@ def main() -> int:
     room.mkdir(parents=True, exist_ok=True)
     reports = []
     for guarded, runs, count in ((True, arguments.runs, kills), (False, 100, 5)):
-        with (
-            tempfile.TemporaryDirectory(dir=room) as folder,
-            _store(arguments.store, Path(folder).resolve()) as (url, rows),
-        ):
+        folder = Path(tempfile.mkdtemp(dir=room)).resolve()
+        with _store(arguments.store, folder) as (url, rows):
             torture = AutomationTorture(
-                Path(folder).resolve(),
-                url,
-                rows,
-                runs=runs,
-                seed=arguments.seed,
-                guarded=guarded,
+                folder, url, rows, runs=runs, seed=arguments.seed, guarded=guarded
             )
             reports.append(torture.run(count))
-        print(text_of(reports[-1]) + "\n")
+            if reports[-1].faults:
+                write_evidence(folder, rows)
+        print(text_of(reports[-1]))
+        if reports[-1].faults and guarded:
+            print(f"kept for a look        {folder}")
+        else:
+            shutil.rmtree(folder)
+        print()
     tested, control = reports
     detects = control.mails_twice > 0
     print("control run            " + ("shows mails sent twice" if detects else "SHOWS NOTHING"))
