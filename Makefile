@@ -143,6 +143,11 @@ torture-automations: $(DEV_STAMP) ## Kill workers while RUNS automation runs (10
 histories: $(DEV_STAMP) ## Random histories of contacts, merges, consent and erasure compared with a simple reference model (SEED=1 HISTORIES=100 STEPS=60)
 	$(BIN)/python -m tests.histories --histories $(HISTORIES) --steps $(STEPS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+.PHONY: automation-histories
+automation-histories: $(DEV_STAMP) ## Random histories of automations against simple reference models on both stores (HISTORIES=100 of each kind)
+	AUTOMATION_HISTORIES=$(HISTORIES) $(BIN)/pytest -q --timeout=0 tests/store/automations/test_against_naive.py \
+	  tests/store/automations/test_guarded_histories.py tests/store/automations/test_invariants.py $(ARGS)
+
 .PHONY: bench
 bench: $(BENCH_STAMP) ## Measure against the baselines (STORE=postgresql starts one); writes JSON and a page with plots
 	scripts/system-packages wrk

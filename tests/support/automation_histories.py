@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,15 @@ from hypothesis import strategies as st
 from headrace.domain.automations.running.runs import Event
 from headrace.domain.json_text import Number
 from tests.support.automation_runs import event
+
+#: `make automation-histories` sets how many histories of each kind it runs.
+HISTORIES = "AUTOMATION_HISTORIES"
+
+
+def examples(few: int) -> int:
+    """How many examples a test of histories has: few, unless more were asked for."""
+    return int(os.environ.get(HISTORIES, few))
+
 
 NAMES = st.sampled_from("aab")
 VALUES = st.integers(0, 2)

@@ -21,7 +21,15 @@ def tables(place: Place) -> list[str]:
 
 
 def tables_with(place: Place, word: str) -> list[str]:
-    """Tables with a row that contains the word."""
+    """Tables with a row that contains the word, which has no quotes."""
+    if not isinstance(place, SqlitePlace):
+        # One statement, since each takes a connection of its own. Binary columns are shown in hex.
+        looks = " UNION ALL ".join(
+            f"(SELECT '{table}' FROM {table} t WHERE strpos(t::text, $1) > 0 "
+            "OR strpos(t::text, $2) > 0 LIMIT 1)"
+            for table in tables(place)
+        )
+        return sorted(row[0] for row in place.run_sql(looks, word, word.encode().hex()))
     found = []
     for table in tables(place):
         rows = place.run_sql(f"SELECT * FROM {table}")

@@ -131,11 +131,15 @@ class StoredAutomations:
     def new_event(self, name: str = "go", payload: Any = None, **changes: Any) -> NewEvent:
         self._numbers += 1
         return new_event(
-            project_id=PROJECT,
             event=name,
             sequence=first_sequence_at(self.clock()) + self._numbers,
             payload=json.dumps(payload or {}),
-            **{"received_us": self.clock(), "occurred_us": self.clock()} | changes,
+            **{
+                "project_id": PROJECT,
+                "received_us": self.clock(),
+                "occurred_us": self.clock(),
+            }
+            | changes,
         )
 
     def accept(self, name: str = "go", payload: Any = None, **changes: Any) -> NewEvent:

@@ -1,4 +1,4 @@
-"""For any definition, history, lag and crashes a store's run takes the path of the naive one."""
+"""With any lag, crashes, batches and workers a run in a store takes the path of the naive one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from headrace.domain.automations.running.runs import Event, Run
 from headrace.store.automations import automations
-from headrace.store.automations.work import AutomationWork
-from headrace.store.contract.errors import StoreError
+from headrace.store.automations import work as work_module
+from headrace.store.automations.work import LEADERSHIP, AutomationWork
+from headrace.store.contract.errors import LeadershipLostError, StoreError
 from headrace.store.engine.transaction import Database, Transaction, Work
-from tests.support.automation_histories import definitions, histories
+from tests.support.automation_histories import definitions, examples, histories
 from tests.support.automation_runs import START_US
 from tests.support.naive_automations import Naive
 from tests.support.session import StoreSession
@@ -25,6 +26,8 @@ MOSTLY_WAITS = (
     *("wait_for_event", "wait_for_event", "wait_for_event", "delay", "delay"),
     *("condition", "contact_update", "emit_event"),
 )
+#: Events, or timers, of one transaction.
+BATCHES = (1, 2, 3, 64)
 #: Ends everything that a generated history can leave open.
 LATER_SECONDS = 400
 
@@ -63,8 +66,17 @@ def shop(session: StoreSession) -> StoredAutomations:
 class Example:
     """One automation and one contact; names are of this example alone."""
 
-    def __init__(self, shop: StoredAutomations, definition: dict[str, Any], seed: int) -> None:
+    def __init__(
+        self,
+        shop: StoredAutomations,
+        patch: pytest.MonkeyPatch,
+        definition: dict[str, Any],
+        seed: int,
+    ) -> None:
         self.shop = shop
+        self.patch = patch
+        #: The worker that leads.
+        self.owner = OWNER
         self.chance = Random(seed)
         self.name = f"x{shop.new_event().sequence}"
         renamed = json.dumps(definition)
@@ -96,13 +108,28 @@ class Example:
         return work
 
     def run_now(self) -> None:
-        """Events and timers in any order, with crashes."""
+        """Events and timers in any order, in batches of any size, by any worker, with crashes."""
+        if self.chance.random() < 0.2:
+            self._change_worker()
+        for name in ("EVENTS_MAX", "TIMERS_MAX"):
+            self.patch.setattr(work_module, name, self.chance.choice(BATCHES))
         work = self.crashing_work()
         for step in self.chance.sample([work.work_events, work.work_timers], 2):
             try:
-                self.shop.session.run(step(OWNER))
+                self.shop.session.run(step(self.owner))
             except CrashError:
                 work = self.crashing_work()
+
+    def _change_worker(self) -> None:
+        """Another worker leads; the former one was only paused, and can do nothing."""
+        former, self.owner = self.owner, "b" if self.owner == OWNER else OWNER
+        self.shop.session.place.run_sql(
+            f"UPDATE leader_leases SET owner = ? WHERE name = '{LEADERSHIP}'", self.owner
+        )
+        work = self.shop.new_work()
+        for step in (work.work_events, work.work_timers):
+            with pytest.raises(LeadershipLostError):
+                self.shop.session.run(step(former))
 
     def live(self, people: list[Person]) -> None:
         """Let the events of all people arrive in the order of their times."""
@@ -135,6 +162,8 @@ class Example:
             shop.process()
             self.run_now()
             shop.clock.forward(LATER_SECONDS / 20)
+        if self.owner != OWNER:
+            self._change_worker()
         shop.settle()
         shop.forward(LATER_SECONDS)
         runs = shop.session.store.automations.runs
@@ -154,7 +183,9 @@ class Person:
 
 @pytest.mark.slow
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(8),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     definitions(MOSTLY_WAITS),
@@ -164,12 +195,13 @@ class Person:
 )
 def test_stored_runs_match_naive_interpreter(
     shop: StoredAutomations,
+    monkeypatch: pytest.MonkeyPatch,
     definition: dict[str, Any],
     lives: list[tuple[list[Event], list[dict[str, Any]], int]],
     properties: dict[str, Any],
     seed: int,
 ) -> None:
-    example = Example(shop, definition, seed)
+    example = Example(shop, monkeypatch, definition, seed)
     people = [
         Person(f"{example.name}-{number}", events, first)
         for number, (events, _, first) in enumerate(lives)

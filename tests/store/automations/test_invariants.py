@@ -27,6 +27,7 @@ from headrace.store.contract.automations import (
     RunAction,
     RunFilter,
 )
+from tests.support.automation_histories import examples
 from tests.support.automation_mail import send_mail, set_up_mail
 from tests.support.session import StoreSession
 from tests.support.stored_automations import PROJECT, StoredAutomations, chain, delay, wait
@@ -225,7 +226,9 @@ def shop(session: StoreSession) -> StoredAutomations:
 
 @pytest.mark.slow
 @settings(
-    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(3),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.integers(0, 99_999))
 def test_operated_runs_keep_their_invariants(shop: StoredAutomations, seed: int) -> None:
