@@ -17,7 +17,7 @@ from headrace.http.routing.schema import Id, about
 from headrace.store.contract.deliveries import SubscriberKind
 
 
-class EventDeliveryResponse(DeliveryResponse, kw_only=True):
+class DeliveryOfEventResponse(DeliveryResponse, kw_only=True):
     """One event for one subscriber, with what was sent."""
 
     subscriber_id: Id
@@ -51,7 +51,7 @@ async def list_deliveries_of_event(request: Request) -> Response:
             body_format = subscriber.versions[-1].format
             sent = services.webhooks.request_body(facts.event, body_format)
         data.append(
-            EventDeliveryResponse(
+            DeliveryOfEventResponse(
                 **delivery_fields(delivery, subscriber),
                 subscriber_id=delivery.subscriber_id,
                 request_body=None if sent is None else sent.text,
@@ -70,6 +70,6 @@ ROUTES = (
         summary="List the deliveries of an event",
         description="Each with the request and the response of its attempts, the oldest first.",
         parameters=PAGE,
-        responses=(page(EventDeliveryResponse),),
+        responses=(page(DeliveryOfEventResponse),),
     ),
 )
