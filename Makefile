@@ -89,7 +89,11 @@ format: $(DEV_STAMP) ## Rewrite the code in the project's format and apply the s
 
 .PHONY: test
 test: $(if $(strip $(ARGS)),,test-second-python) $(DEV_STAMP) system-packages $(NODE_STAMP) $(AXE_STAMP) $(OPENAPI_STAMP) $(OPENAPI_NODE_STAMP) $(CLIENTS_STAMP) $(CLIENTS_NODE_STAMP) $(OLD_POSTGRES_STAMP) ## Run the tests (ARGS="tests/unit -k cursor" picks some)
-	$(BIN)/pytest $(or $(strip $(ARGS)),$(PARALLEL))
+	$(BIN)/pytest $(or $(strip $(ARGS)),$(PARALLEL) -m "not long")
+
+.PHONY: test-long
+test-long: $(DEV_STAMP) system-packages ## Run the further seeds of random tests, which make test leaves out
+	$(BIN)/pytest $(PARALLEL) -m long
 
 .PHONY: test-python
 test-python: ## Run unit, property and store tests on another Python (PYTHON=python3.13), in an environment of its own

@@ -97,7 +97,7 @@ def test_many_are_replayed_and_waited_for(server: RunningServer) -> None:
 
 
 def test_a_job_need_not_be_waited_for(server: RunningServer) -> None:
-    told = run(server, "replay", "--cause", "nothing_like_it", "--no-wait")
+    told = run(server, "replay", "--cause", "NothingLikeItError", "--no-wait")
     assert told.endswith("is done: 0 of 0 replayed.\n")
 
 

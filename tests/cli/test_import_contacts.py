@@ -204,7 +204,7 @@ def test_a_packed_export_of_another_product_is_read(server: RunningServer, tmp_p
     [
         ("people.csv.gz", gzip.compress(b"email\n" * 1000)[:-9], (), "gzip"),
         ("people.csv.gz", b"email\n", (), "gzip"),
-        ("people.csv", b"email\n", ("--map", "Mail=email"), "no column 'Mail'"),
+        ("people.csv", b"email\n", ("--map", "Mail=email"), 'no column "Mail"'),
         ("people.csv", b"email\n", ("--map", "Mail"), "NAME=COLUMN"),
         ("people.ndjson", b"{}\n", ("--map", "Mail=email"), "CSV only"),
     ],

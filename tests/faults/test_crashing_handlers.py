@@ -342,7 +342,7 @@ def test_workers_killed_from_outside_dead_letter_nothing(
 
 
 @pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 6))]
 )
 def test_mix_of_slow_crashing_and_healthy_deliveries_with_kills(
     session: StoreSession, folder: Path, seed: int

@@ -25,7 +25,7 @@ from tests.torture.rows import SqliteRows
 from tests.torture.server import ServerProcess, prepare_store
 from tests.torture.workers import Workers
 
-KILLS = 12
+KILLS = 8
 CLIENTS = 4
 EVENTS_BETWEEN_KILLS = 150
 

@@ -219,7 +219,7 @@ def test_failed_run_is_a_dead_letter_and_is_retried(project: Project) -> None:
     assert (letter["run_id"], letter["cause"]) == (run["id"], "step_failed")
     assert client.get("/dead-letters/groups?kind=automation").data[0]["count"] == 1
     entries = client.get(f"/events/{letter['event_id']}/trace").data["entries"]
-    assert "An automation failed after 1 attempt" in entries[-1]["text"]
+    assert "A run of an automation failed after 1 attempt" in entries[-1]["text"]
 
     many = f"/automations/{automation_id}/runs/retry"
     dry = client.post(many, json.dumps({"filter": {"at_step": "s"}, "dry_run": True})).data

@@ -498,6 +498,7 @@ def test_scopes_decide_who_reads_and_who_writes(server: HttpServer, project: Pro
         Scope.READ: [200, 200, 403, 403],
         Scope.MANAGE: [403, 403, 201, 200],
         Scope.SEND: [403, 403, 403, 403],
+        Scope.TRACK: [403, 403, 403, 403],
     }
 
 

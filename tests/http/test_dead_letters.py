@@ -328,6 +328,7 @@ def test_scopes_decide(server: HttpServer, project: Project) -> None:
         Scope.INGEST: ([403] * 4, [403] * 4),
         Scope.READ: ([200, 200, 200, 404], [403] * 4),
         Scope.SEND: ([403] * 4, [403] * 4),
+        Scope.TRACK: ([403] * 4, [403] * 4),
         Scope.MANAGE: ([403] * 4, [404, 404, 200, 404]),
     }
 

@@ -257,7 +257,7 @@ def test_identify_changes_an_address(client: Client) -> None:
         message = {"type": "identify", "userId": "chg", "traits": {"email": address}}
         sent = batch({**message, "timestamp": to_text(now_us() - 1_000_000 + number)})
         assert client.post("/v1/batch", sent).status == 200
-    wait_until(lambda: all(each["status"] == "processed" for each in events(client)), 10)
+    wait_until(lambda: all(each["status"] == "processed" for each in events(client)), 20)
     (contact,) = client.get("/contacts?external_id=chg").data
     assert (contact["email"], contact["properties"]) == ("new@x.org", {})
 

@@ -123,7 +123,7 @@ def test_what_is_sent_again_is_recognised(runs: dict[str, Run], name: str) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_identify_makes_a_contact(runs: dict[str, Run], name: str) -> None:
     client = runs[name].project.client()
-    wait_until(lambda: bool(client.get("/contacts?external_id=u1").data), 10)
+    wait_until(lambda: bool(client.get("/contacts?external_id=u1").data), 20)
     (contact,) = client.get("/contacts?external_id=u1").data
     assert contact["email"] == "mike@example.com"
     assert contact["properties"]["address.city"] == "Wien"

@@ -14,7 +14,7 @@ def sent(client: Client, *messages: dict[str, Any]) -> None:
     before = len(events(client))
     answer = client.post("/v1/batch", json.dumps({"batch": messages}))
     assert answer.status == 200, answer.body
-    wait_until(lambda: len(events(client)) == before + len(messages), 10)
+    wait_until(lambda: len(events(client)) == before + len(messages), 20)
     wait_until(lambda: all(each["status"] == "processed" for each in events(client)), 30)
 
 
@@ -50,7 +50,7 @@ def test_a_sign_in_merges_the_anonymous_contact(client: Client) -> None:
     sent(client, view("x"))
     anonymous = contacts(client)["anon:x"]
     sent(client, sign_in("u1", "x", email="u1@x.org"))
-    wait_until(lambda: list(contacts(client)) == ["u1"], 10)
+    wait_until(lambda: list(contacts(client)) == ["u1"], 20)
     contact = contacts(client)["u1"]
     assert contact["properties"] == {"plan": "pro"}
     assert len(client.get(f"/events?contact_id={contact['id']}&source=segment").data) == 2
@@ -71,7 +71,7 @@ def test_a_sign_in_merges_the_anonymous_contact(client: Client) -> None:
 def test_an_alias_merges_the_anonymous_contact(client: Client) -> None:
     sent(client, view("y"))
     sent(client, {"type": "alias", "userId": "u2", "previousId": "y"})
-    wait_until(lambda: list(contacts(client)) == ["u2"], 10)
+    wait_until(lambda: list(contacts(client)) == ["u2"], 20)
 
 
 def test_two_known_contacts_are_a_conflict_and_not_merged(client: Client) -> None:

@@ -387,6 +387,12 @@ def test_delivered_event_is_sent_again_under_the_same_id(
     assert kinds == ["delivered", "resent", "delivered"]
 
 
+def orders(endpoint: Endpoint) -> list[str]:
+    """Ids of the orders that were delivered; a system event about their contact may be, too."""
+    found = [json.loads(body)["data"] for _, body in endpoint.received]
+    return sorted(one["id"] for one in found if one["event"].startswith("order."))
+
+
 def test_webhook_made_later_gets_what_was_received_before(
     client: Client, endpoint: Endpoint
 ) -> None:
@@ -402,12 +408,11 @@ def test_webhook_made_later_gets_what_was_received_before(
     )
     assert (preview.status, preview.data["count"]) == (200, 3)
     assert [one["id"] for one in preview.data["sample"]] == [one["id"] for one in sent]
-    assert endpoint.received == []
+    assert orders(endpoint) == []
 
     job = send_again(client, webhook["id"], **since)
 
     assert (job["done"], job["succeeded"]) == (3, 3)
-    got = sorted(json.loads(body)["data"]["id"] for _, body in endpoint.received)
-    assert got == sorted(one["id"] for one in sent)
+    assert orders(endpoint) == sorted(one["id"] for one in sent)
     again = send_again(client, webhook["id"], **since, only_failed=True)
     assert (again["total"], again["done"]) == (0, 0)

@@ -24,7 +24,7 @@ CAUSES = (
     *("connection_lost", "deadline_exceeded", "secret_unusable", "secret_sealed"),
     *("handler_raised", "handler_permanent", "handler_missing", "handler_died", "handler_stuck"),
     *("internal", "worker_lost", "crash_loop", "poison"),
-    *("subscriber_disabled", "subscriber_deleted", "step_failed"),
+    *("subscriber_disabled", "subscriber_deleted", "restored", "step_failed"),
 )
 #: A few names of exceptions are lower-case: those of `struct` and `zlib` are just `error`.
 CAUSE_PATTERN = rf"(?:{'|'.join(CAUSES)}|error|[A-Z][A-Za-z0-9_.]*)"
