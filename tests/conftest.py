@@ -51,6 +51,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return _GroupScheduling(config, log)
 
 
+#: Files whose tests take a minute and more.
+_LONG = ("tests/property/test_queue_model.py", "tests/faults/test_crashing_handlers.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest groups first, so that no process works on one alone in the end."""
-    items.sort(key=lambda item: _group(item.nodeid) not in _SHARING)
+    first = (*_SHARING, *_LONG)
+    items.sort(key=lambda item: _group(item.nodeid) not in first)

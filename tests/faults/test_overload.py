@@ -11,8 +11,8 @@ from tests.faults.strace import inject
 from tests.support.raw_http import Client, Connection, Response, head_of
 
 BATCH = 1000
-#: How long the disk blocks, in microseconds.
-STALL_US = 4_000_000
+#: How long the disk blocks, in microseconds: on a busy machine it takes seconds to fill the queue.
+STALL_US = 10_000_000
 
 
 def test_full_queue_responds_at_once_without_reading_the_body(faulty: Faulty) -> None:

@@ -434,7 +434,8 @@ class QueueMachine(RuleBasedStateMachine):
             if event.crashes == DEATHS_MAX:
                 self._die(event)
             elif event.crashes > 1:
-                event.place, event.stepped_out = Place.WAITING, True
+                event.place, event.status = Place.WAITING, Status.RETRYING
+                event.stepped_out = True
                 event.due_us = self.queue.clock() + wait_after_death_us(event.crashes)
 
     def _open_dead_letters(self, sequence: int) -> list[str]:

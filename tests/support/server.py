@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.forked_commands import can_fork, run_forked
+
 #: The contract allows 10 s for a stop.
 STOP_SECONDS_MAX = 12.0
 COMMAND_SECONDS_MAX = 60.0
@@ -35,9 +37,19 @@ def headrace(
     umask: int = -1,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, whatever its result; with the tests' umask unless given."""
+    environment = clean_environment(env)
+    if can_fork(environment, stdin):
+        return run_forked(
+            arguments,
+            environment=environment,
+            stdin=stdin,
+            cwd=cwd,
+            umask=umask,
+            timeout_s=COMMAND_SECONDS_MAX,
+        )
     return subprocess.run(
         [*HEADRACE, *arguments],
-        env=clean_environment(env),
+        env=environment,
         input=stdin,
         stdin=subprocess.DEVNULL if stdin is None else None,
         capture_output=True,

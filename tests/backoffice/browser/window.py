@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Page,
+    Request,
+    Response,
+)
 
 from tests.backoffice.cast import COOKIE
 from tests.support.server import RunningServer
@@ -29,6 +37,8 @@ FLAGS = [
 ACTION_SECONDS_MAX = 20.0
 #: Screenshots, kept for review; not part of the repository.
 SCREENSHOTS = ROOT / "build" / "screenshots"
+#: Attempts at one screenshot.
+SHOTS_MAX = 3
 AXE = ROOT / "tests" / "backoffice" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 #: Severities of axe findings that fail a test.
 GRAVE = frozenset({"serious", "critical"})
@@ -92,7 +102,14 @@ class Window:
         """Save a screenshot of the page as `name.png`."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         path = SCREENSHOTS / f"{name}.png"
-        self.page.screenshot(path=path, full_page=full, animations="disabled")
+        for left in reversed(range(SHOTS_MAX)):
+            try:
+                self.page.screenshot(path=path, full_page=full, animations="disabled")
+                break
+            except Error:
+                # Chromium refuses while it has no frame to show, which a busy machine delays.
+                if not left:
+                    raise
         return path
 
     def close(self) -> None:
