@@ -1,6 +1,6 @@
 """Adds the project's address to the metadata of a build.
 
-An address that others could register has no place in the source: whoever releases gives it as
+An address that others could register has no place in the source: a release names it in
 `PROJECT_URL`. Without it the package names none.
 """
 

@@ -353,7 +353,7 @@ def test_characters_that_cannot_be_stored_are_replaced(client: Client) -> None:
 
 
 def test_a_repeat_with_another_time_is_the_same_event(server: HttpServer, project: Project) -> None:
-    """Clients write `sentAt` anew at each attempt, so a corrected time differs."""
+    """Clients write a new `sentAt` at each attempt, so a corrected time differs."""
     client = project.client()
     for policy in ("return_existing", "reject"):
         server.set_policy(project, "idempotency_conflict", policy)

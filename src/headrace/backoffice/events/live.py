@@ -94,7 +94,7 @@ class _Rows:
         visit = self._visit
         found = await visit.store.events.get_all(visit.project.id, list(self._open))
         changed = [event for event in found if self._open[event.id] != _state_of(event)]
-        # Removed ones do not change any more.
+        # Removed ones no longer change.
         for event_id in self._open.keys() - {event.id for event in found}:
             del self._open[event_id]
         self._pause_s = min(2 * self._pause_s, FOLLOW_SECONDS_MAX)

@@ -181,7 +181,7 @@ class Deliveries(ABC):
         return count
 
     async def end_paces(self) -> None:
-        """Let webhooks run free again that were paused and have nothing due any more."""
+        """End the rate of resumed webhooks that have no delivery due."""
         now_us = self._clock_us()
         ended = await self._database.read(lambda tx: find_caught_up(tx, now_us))
         if ended:
